@@ -1,0 +1,66 @@
+#pragma once
+
+#include <mpi.h>
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "backend/collective.h"
+#include "backend/ops.h"
+#include "backend/tensor.h"
+
+namespace jreg::backend {
+
+class Backend;
+
+/// Owns memory of a backend; move-only. The backend must outlive it.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(Backend& backend, std::size_t bytes);
+  Buffer(Buffer&& from) noexcept;
+  Buffer& operator=(Buffer from) noexcept;
+  ~Buffer();
+
+  void* data() const noexcept { return data_; }
+  std::size_t bytes() const noexcept { return bytes_; }
+
+ private:
+  Backend* backend_ = nullptr;
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+/// Where a training step runs. The seam between CPU and CUDA: everything above works on Tensors through it.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual char const* name() const = 0;
+  /// One line on the processor and the libraries in use, for the run header.
+  virtual std::string description() const = 0;
+
+  virtual Ops& ops() = 0;
+  /// Collectives over the ranks of `group`; collective over it. `group` must outlive the result.
+  virtual std::unique_ptr<Collective> connect(MPI_Comm group) = 0;
+
+  /// Memory aligned to at least 64 bytes (CPU: 2 MiB pages where the system gives them). Contents are undefined.
+  /// Throws SystemError when there is not enough.
+  virtual void* allocate(std::size_t bytes) = 0;
+  virtual void deallocate(void* memory, std::size_t bytes) noexcept = 0;
+  /// Between host memory and this backend's; ordered with the operations, and complete on return.
+  virtual void copy_to_host(void* host, void const* memory, std::size_t bytes) = 0;
+  virtual void copy_from_host(void* memory, void const* host, std::size_t bytes) = 0;
+  /// Waits until all operations so far are done.
+  virtual void synchronize() = 0;
+
+  /// Bytes that allocate() handed out and that are still held, and their peak.
+  virtual std::size_t bytes_in_use() const = 0;
+  virtual std::size_t peak_bytes() const = 0;
+};
+
+/// "cpu" or "cuda". Throws UserError when this build has no such backend, saying how to build it.
+std::unique_ptr<Backend> make_backend(std::string const& name, int node_local_rank);
+
+}  // namespace jreg::backend

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <fmt/format.h>
+
+#include <source_location>
+#include <stdexcept>
+#include <string>
+
+#include "base/exit_code.h"
+
+namespace jreg {
+
+/// Base of all errors of this program: one line of text and the exit code it leads to.
+class Error : public std::runtime_error {
+ public:
+  Error(ExitCode code, std::string const& text) : std::runtime_error{text}, code_{code} {}
+  ExitCode code() const noexcept { return code_; }
+
+ private:
+  ExitCode code_;
+};
+
+/// The user asked for something that cannot be: says which option, file or value, and what to change.
+class UserError : public Error {
+ public:
+  template <class... Args>
+  explicit UserError(fmt::format_string<Args...> text, Args&&... args)
+      : Error{ExitCode::usage, fmt::format(text, std::forward<Args>(args)...)} {}
+};
+
+/// An input is there, but wrong inside: names the file and what is wrong at which place.
+class DataError : public Error {
+ public:
+  template <class... Args>
+  explicit DataError(fmt::format_string<Args...> text, Args&&... args)
+      : Error{ExitCode::data, fmt::format(text, std::forward<Args>(args)...)} {}
+};
+
+/// The system, or a library below us, refused: carries place and its text.
+class SystemError : public Error {
+ public:
+  explicit SystemError(std::string const& text, ExitCode code = ExitCode::io,
+                       std::source_location where = std::source_location::current());
+};
+
+/// SystemError from errno: "<action> <path>: <strerror>".
+[[noreturn]] void throw_errno(std::string const& action, std::string const& path,
+                              std::source_location where = std::source_location::current());
+
+/// The numbers of the run itself went wrong (NaN, replicas that drift): exit code 70.
+class NumericalError : public Error {
+ public:
+  template <class... Args>
+  explicit NumericalError(fmt::format_string<Args...> text, Args&&... args)
+      : Error{ExitCode::internal, fmt::format(text, std::forward<Args>(args)...)} {}
+};
+
+/// A broken invariant of this program: a bug.
+class InternalError : public Error {
+ public:
+  InternalError(std::string const& text, std::source_location where);
+};
+
+/// Checks an invariant. `what` names it and its values.
+inline void expect(bool holds, char const* what, std::source_location where = std::source_location::current()) {
+  if (!holds) throw InternalError{what, where};
+}
+
+/// The same with two values to show.
+template <class A, class B>
+void expect_equal(A const& a, B const& b, char const* what,
+                  std::source_location where = std::source_location::current()) {
+  if (!(a == b)) throw InternalError{fmt::format("{}: {} is not {}", what, a, b), where};
+}
+
+}  // namespace jreg

@@ -1,0 +1,151 @@
+#include "config/parse.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <boost/program_options.hpp>
+#include <cstring>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "base/error.h"
+
+namespace jreg::config {
+namespace po = boost::program_options;
+namespace {
+
+constexpr std::size_t largest_config_file = std::size_t{16} << 20;
+
+po::options_description describe(std::vector<Option> const& options) {
+  po::options_description description;
+  for (Option const& option : options) {
+    // Values stay text here: Boost's own conversions wrap negative numbers and accept NaN.
+    if (option.rule.flag) {
+      description.add_options()(option.name.c_str(), "");
+    } else {
+      description.add_options()(option.name.c_str(), po::value<std::string>(), "");
+    }
+  }
+  return description;
+}
+
+Option const* find(std::vector<Option> const& options, std::string const& name) {
+  auto const at = std::ranges::find(options, name, &Option::name);
+  return at == options.end() ? nullptr : &*at;
+}
+
+[[noreturn]] void refuse_unknown(std::string const& where, std::string const& name,
+                                 std::vector<Option> const& options) {
+  std::string const nearest = nearest_name(name, options);
+  throw UserError("{}: unknown option {}{}", where, name,
+                  nearest.empty() ? std::string{} : fmt::format("; did you mean {}?", nearest));
+}
+
+std::string read_text(std::filesystem::path const& file) {
+  std::error_code error;
+  if (std::filesystem::is_directory(file, error)) throw UserError("{}: is a folder, not a config file", file.string());
+  std::ifstream stream{file, std::ios::binary};
+  if (!stream) throw UserError("{}: cannot be read: {}", file.string(), std::strerror(errno));
+  if (auto const size = std::filesystem::file_size(file, error); !error && size > largest_config_file) {
+    throw UserError("{}: {} bytes are too many for a config file", file.string(), size);
+  }
+  std::string text{std::istreambuf_iterator<char>{stream}, {}};
+  if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);
+  std::erase(text, '\r');
+  return text;
+}
+
+}  // namespace
+
+void parse_file(std::filesystem::path const& file, std::vector<Option> const& options) {
+  std::istringstream stream{read_text(file)};
+  po::parsed_options const parsed = [&] {
+    try {
+      return po::parse_config_file(stream, describe(options), true);
+    } catch (po::error const& error) {
+      throw UserError("{}: {}", file.string(), error.what());
+    }
+  }();
+  std::set<std::string> seen;
+  for (auto const& entry : parsed.options) {
+    Option const* const option = find(options, entry.string_key);
+    if (option == nullptr || option->rule.flag) refuse_unknown(file.string(), entry.string_key, options);
+    if (!seen.insert(entry.string_key).second) throw UserError("{}: {} is given twice", file.string(), entry.string_key);
+    try {
+      option->set(entry.value.empty() ? std::string{} : entry.value.front());
+    } catch (UserError const& error) {
+      throw UserError("{}: {}", file.string(), error.what());
+    }
+  }
+}
+
+std::vector<std::string> parse_arguments(std::span<std::string const> arguments, std::vector<Option> const& options,
+                                         bool positional) {
+  std::vector<std::string> words;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    std::string const& word = arguments[i];
+    if (!word.starts_with("--") || word == "--") {
+      if (!positional || word.starts_with("-")) throw UserError("{}: not an option; options begin with --", word);
+      words.push_back(word);
+      continue;
+    }
+    auto const equals = word.find('=');
+    std::string const name = word.substr(2, equals == std::string::npos ? equals : equals - 2);
+    Option const* const option = find(options, name);
+    if (option == nullptr) refuse_unknown("command line", name, options);
+    if (option->rule.flag) {
+      if (equals != std::string::npos) throw UserError("--{}: takes no value", name);
+      option->set("true");
+      continue;
+    }
+    if (equals != std::string::npos) {
+      option->set(word.substr(equals + 1));
+    } else if (i + 1 < arguments.size() && !arguments[i + 1].starts_with("--")) {
+      option->set(arguments[++i]);
+    } else {
+      throw UserError("--{}: needs a value", name);
+    }
+  }
+  return words;
+}
+
+std::string find_argument(std::span<std::string const> arguments, std::string const& name) {
+  std::string value;
+  std::string const plain = "--" + name;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i] == plain && i + 1 < arguments.size()) value = arguments[i + 1];
+    if (arguments[i].starts_with(plain + "=")) value = arguments[i].substr(plain.size() + 1);
+  }
+  return value;
+}
+
+std::string ini_text(std::vector<Option> const& options) {
+  std::string text;
+  std::string section;
+  for (Option const& option : options) {
+    auto const dot = option.name.find('.');
+    std::string const head = option.name.substr(0, dot);
+    if (head != section) {
+      text += fmt::format("{}[{}]\n", text.empty() ? "" : "\n", head);
+      section = head;
+    }
+    text += fmt::format("{} = {}\n", option.name.substr(dot + 1), option.get());
+  }
+  return text;
+}
+
+std::string help_text(std::vector<Option> const& options) {
+  std::string text;
+  for (Option const& option : options) {
+    std::string const value = option.get();
+    std::string head = "  --" + option.name;
+    if (!option.rule.choices.empty()) head += fmt::format(" {}", fmt::join(option.rule.choices, "|"));
+    if (!option.rule.flag) head += value.empty() ? std::string{} : fmt::format("  [{}]", value);
+    text += fmt::format("{}\n      {}\n", head, option.help);
+  }
+  return text;
+}
+
+}  // namespace jreg::config

@@ -1,0 +1,91 @@
+#include "config/validate.h"
+
+#include "base/error.h"
+
+namespace jreg::config {
+namespace {
+
+void divides(std::int64_t whole, char const* whole_name, std::int64_t part, char const* part_name) {
+  if (whole % part != 0) {
+    throw UserError("{} = {} is not a multiple of {} = {}", whole_name, whole, part_name, part);
+  }
+}
+
+}  // namespace
+
+void resolve(Config& config) {
+  if (config.run.precision == "auto") config.run.precision = config.run.backend == "cpu" ? "fp32" : "bf16";
+  ModelConfig& model = config.model;
+  if (model.kv_heads == 0) model.kv_heads = model.heads;
+  if (model.head_size == 0) {
+    divides(model.hidden, "model.hidden", model.heads, "model.heads");
+    model.head_size = model.hidden / model.heads;
+  }
+}
+
+void validate_model(ModelConfig const& model) {
+  divides(model.heads, "model.heads", model.kv_heads, "model.kv_heads");
+  if (model.head_size % 2 != 0) {
+    throw UserError("model.head_size = {} is odd; rotary positions need pairs", model.head_size);
+  }
+  RopeScalingConfig const& rope = model.rope_scaling;
+  if (rope.type == "llama3" && !(rope.high_freq_factor > rope.low_freq_factor)) {
+    throw UserError("model.rope_scaling.high_freq_factor = {} must be greater than low_freq_factor = {}",
+                    rope.high_freq_factor, rope.low_freq_factor);
+  }
+  constexpr std::int64_t largest = std::int64_t{1} << 31;
+  for (auto const& [name, value] : {std::pair{"model.layers", model.layers},
+                                    {"model.hidden", model.hidden},
+                                    {"model.heads * model.head_size", model.heads * model.head_size},
+                                    {"model.ffn", model.ffn},
+                                    {"model.vocab", model.vocab}}) {
+    if (value >= largest) throw UserError("{} = {} is larger than any model this program can hold", name, value);
+  }
+}
+
+void validate(Config const& config, std::int64_t world) {
+  validate_model(config.model);
+  ModelConfig const& model = config.model;
+  std::int64_t const tensor = config.mesh.tensor;
+  if (tensor > world) throw UserError("mesh.tensor = {} is more than the {} ranks of this run", tensor, world);
+  if (world % tensor != 0) throw UserError("{} ranks are not a multiple of mesh.tensor = {}", world, tensor);
+  divides(model.heads, "model.heads", tensor, "mesh.tensor");
+  divides(model.ffn, "model.ffn", tensor, "mesh.tensor");
+  if (model.kv_heads % tensor != 0 && tensor % model.kv_heads != 0) {
+    throw UserError("model.kv_heads = {} and mesh.tensor = {}: one must be a multiple of the other", model.kv_heads,
+                    tensor);
+  }
+  std::int64_t const data = world / tensor;
+  TrainConfig const& train = config.train;
+  if (train.global_batch % data != 0) {
+    throw UserError("train.global_batch = {} is not a multiple of the {} data ranks ({} ranks / mesh.tensor = {})",
+                    train.global_batch, data, world, tensor);
+  }
+  std::int64_t const per_rank = train.global_batch / data;
+  if (train.micro_batch > 0 && per_rank % train.micro_batch != 0) {
+    throw UserError("train.global_batch = {} gives {} sequences to each of {} data ranks, not a multiple of "
+                    "train.micro_batch = {}",
+                    train.global_batch, per_rank, data, train.micro_batch);
+  }
+  if (config.mesh.sequence_parallel) {
+    std::int64_t const micro = train.micro_batch > 0 ? train.micro_batch : per_rank;
+    if (micro * train.sequence_length % tensor != 0) {
+      throw UserError("mesh.sequence_parallel: {} sequences of train.sequence_length = {} are not a multiple of "
+                      "mesh.tensor = {} tokens",
+                      micro, train.sequence_length, tensor);
+    }
+  }
+  OptimConfig const& optim = config.optim;
+  if (optim.min_learning_rate > optim.learning_rate) {
+    throw UserError("optim.min_learning_rate = {} is more than optim.learning_rate = {}", optim.min_learning_rate,
+                    optim.learning_rate);
+  }
+  if (optim.decay_steps > train.steps) {
+    throw UserError("optim.decay_steps = {} is more than train.steps = {}", optim.decay_steps, train.steps);
+  }
+  if (model.layers < 2) {
+    throw UserError("model.layers = {}: jump statistics need at least 2 layers", model.layers);
+  }
+}
+
+}  // namespace jreg::config
