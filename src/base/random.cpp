@@ -54,7 +54,7 @@ double RandomStream::normal(std::uint64_t index) const noexcept {
 
 std::uint64_t permuted(std::uint64_t index, std::uint64_t size, RandomStream const& stream) {
   expect(index < size, "permuted: index lies in [0, size)");
-  int const half = (std::bit_width(size - 1) + 1) / 2;
+  auto const half = static_cast<int>((std::bit_width(size - 1) + 1) / 2);
   if (half == 0) return 0;
   std::uint64_t const mask = (std::uint64_t{1} << half) - 1;
   do {  // a balanced Feistel network permutes [0, 4^half); walk its cycle until inside [0, size)
