@@ -14,7 +14,7 @@ struct Rule {
   double max = std::numeric_limits<double>::infinity();
   bool min_excluded = false;
   bool max_excluded = false;
-  std::vector<std::string> choices;  // for text: one of these
+  std::vector<std::string> choices{};  // for text: one of these
   bool flag = false;                 // for bool: named without a value, "--benchmark"
 
   static Rule any() { return {}; }
