@@ -68,12 +68,7 @@ void validate(Config const& config, std::int64_t world) {
                     train.global_batch, per_rank, data, train.micro_batch);
   }
   if (config.mesh.sequence_parallel) {
-    std::int64_t const micro = train.micro_batch > 0 ? train.micro_batch : per_rank;
-    if (micro * train.sequence_length % tensor != 0) {
-      throw UserError("mesh.sequence_parallel: {} sequences of train.sequence_length = {} are not a multiple of "
-                      "mesh.tensor = {} tokens",
-                      micro, train.sequence_length, tensor);
-    }
+    divides(train.sequence_length, "mesh.sequence_parallel: train.sequence_length", tensor, "mesh.tensor");
   }
   OptimConfig const& optim = config.optim;
   if (optim.min_learning_rate > optim.learning_rate) {

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "backend/backend.h"
+#include "mpi/communicator.h"
+
+namespace jreg::mesh {
+
+/// Where a rank stands: world rank = data * tensor_size + tensor, so tensor neighbours are neighbours on a node.
+struct Coordinates {
+  int data = 0;
+  int data_size = 1;
+  int tensor = 0;
+  int tensor_size = 1;
+
+  static Coordinates of(int world_rank, int world_size, int tensor_size);
+};
+
+/// How many tensor ranks hold the same key/value heads (1 unless there are fewer heads than tensor ranks).
+int kv_replicas(std::int64_t kv_heads, int tensor_size);
+
+/// The ranks as a (data, tensor) grid, and the groups that collectives run over. Owns all communicators.
+class Mesh {
+ public:
+  /// Collective over `world`, whose size is a multiple of `tensor_size`.
+  Mesh(mpi::Communicator const& world, backend::Backend& backend, int tensor_size, std::int64_t kv_heads,
+       bool sequence_parallel);
+
+  Coordinates const& at() const noexcept { return at_; }
+  bool sequence_parallel() const noexcept { return sequence_parallel_; }
+  mpi::Communicator const& world() const noexcept { return world_; }
+
+  /// Ranks that hold the same slices of the weights and see different sequences.
+  backend::Collective& data() const noexcept { return *data_; }
+  /// Ranks that share one copy of the weights and see the same sequences.
+  backend::Collective& tensor() const noexcept { return *tensor_; }
+  /// Tensor ranks that hold the same key/value heads.
+  backend::Collective& kv_replica() const noexcept { return *kv_; }
+  /// Every rank.
+  backend::Collective& all() const noexcept { return *all_; }
+  /// Ranks whose hidden states belong to different tokens: what sums over tokens travel over.
+  backend::Collective& tokens() const noexcept { return sequence_parallel_ ? *all_ : *data_; }
+
+  /// "data 2 x tensor 4, sequence parallel"
+  std::string description() const;
+
+ private:
+  Coordinates at_;
+  bool sequence_parallel_;
+  mpi::Communicator world_;
+  mpi::Communicator data_comm_;
+  mpi::Communicator tensor_comm_;
+  mpi::Communicator kv_comm_;
+  std::unique_ptr<backend::Collective> data_;
+  std::unique_ptr<backend::Collective> tensor_;
+  std::unique_ptr<backend::Collective> kv_;
+  std::unique_ptr<backend::Collective> all_;
+};
+
+}  // namespace jreg::mesh

@@ -1,0 +1,68 @@
+#include "params/store.h"
+
+#include "base/error.h"
+#include "base/random.h"
+
+namespace jreg::params {
+
+using backend::Tensor;
+
+Store::Store(backend::Backend& backend, Registry registry, DType dtype, bool with_gradients)
+    : registry_{std::move(registry)}, dtype_{dtype} {
+  auto const elements = static_cast<std::size_t>(registry_.flat_size());
+  weights_ = backend::Buffer{backend, elements * size_of(dtype_)};
+  backend.ops().zero(flat_weights({0, registry_.flat_size()}));
+  if (with_gradients) {
+    gradients_ = backend::Buffer{backend, elements * size_of(DType::f32)};
+    backend.ops().zero(flat_gradients({0, registry_.flat_size()}));
+  }
+}
+
+Tensor Store::view(backend::Buffer const& buffer, DType dtype, std::size_t first, std::size_t last) const {
+  expect(buffer.data() != nullptr, "the store holds what is asked for");
+  Parameter const& head = registry_[first];
+  std::int64_t size = 0;
+  for (std::size_t i = first; i < last; ++i) {
+    expect_equal(registry_[i].offset, head.offset + size, "joined parameters follow one another");
+    expect_equal(registry_[i].local_columns(), head.local_columns(), "joined parameters have equal columns");
+    size += registry_[i].size();
+  }
+  char* const base = static_cast<char*>(buffer.data()) + head.offset * static_cast<std::int64_t>(size_of(dtype));
+  if (head.vector()) return {base, dtype, 1, size};
+  return {base, dtype, size / head.local_columns(), head.local_columns()};
+}
+
+Tensor Store::weights(std::size_t first, std::size_t last) const { return view(weights_, dtype_, first, last); }
+Tensor Store::gradients(std::size_t first, std::size_t last) const { return view(gradients_, DType::f32, first, last); }
+
+Tensor Store::flat_weights(Range range) const {
+  char* const base = static_cast<char*>(weights_.data()) + range.begin * static_cast<std::int64_t>(size_of(dtype_));
+  return {base, dtype_, 1, range.size()};
+}
+
+Tensor Store::flat_gradients(Range range) const {
+  return {static_cast<float*>(gradients_.data()) + range.begin, DType::f32, 1, range.size()};
+}
+
+void initial_values(Registry const& registry, RowPart const& part, std::int64_t seed, float* values) {
+  Parameter const& parameter = registry[part.parameter];
+  Declaration const& declared = parameter.declared;
+  RandomStream const stream{static_cast<std::uint64_t>(seed), declared.name};
+  std::int64_t const columns = parameter.local_columns();
+#pragma omp parallel for schedule(static)
+  for (std::int64_t row = part.row_begin; row < part.row_end; ++row) {
+    float* const out = values + (row - part.row_begin) * columns;
+    for (std::int64_t c = 0; c < columns; ++c) {
+      if (row >= declared.rows) {
+        out[c] = 0;
+      } else if (declared.init_std == 0) {
+        out[c] = 1;
+      } else {
+        auto const element = static_cast<std::uint64_t>(row * declared.columns + parameter.column_begin + c);
+        out[c] = static_cast<float>(declared.init_std * stream.normal(element));
+      }
+    }
+  }
+}
+
+}  // namespace jreg::params
