@@ -1,0 +1,17 @@
+#pragma once
+
+#include <functional>
+
+#include "mpi/communicator.h"
+
+namespace jreg::store {
+
+/// Collective: runs `action` on this rank, then tells all ranks of failures. Where any rank threw, all ranks throw an
+/// Error with the lowest failing rank's text and exit code, so that none waits for another. The action itself must
+/// not communicate.
+void agree(mpi::Communicator const& comm, std::function<void()> const& action);
+
+/// The same for an action of the first rank alone.
+void agree_on_first(mpi::Communicator const& comm, std::function<void()> const& action);
+
+}  // namespace jreg::store

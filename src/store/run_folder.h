@@ -1,0 +1,44 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "base/handle.h"
+
+namespace jreg::store {
+
+struct DescriptorTraits {
+  using Raw = int;
+  static Raw null() { return -1; }
+  static void close(Raw raw) noexcept;
+};
+using Descriptor = UniqueHandle<DescriptorTraits>;
+
+/// A run's folder, held by one process (the first rank) for as long as this object lives:
+/// config.cfg, log.jsonl, dynamics.h5, checkpoints/ and run.lock, which names the holder.
+class RunFolder {
+public:
+  /// Makes the folders where they are missing and takes the lock. Throws UserError naming host, process and job of the
+  /// holder when another process has it; SystemError when the system refuses. A lock left by a process that ended,
+  /// however it ended, is taken over.
+  explicit RunFolder(std::filesystem::path folder);
+  RunFolder(RunFolder&&) noexcept = default;
+  RunFolder& operator=(RunFolder&&) noexcept = default;
+  ~RunFolder();
+
+  std::filesystem::path const& path() const { return folder_; }
+  std::filesystem::path dynamics_file() const { return folder_ / "dynamics.h5"; }
+
+  /// Replaces config.cfg at once: readers see the old text or the new one.
+  void write_config(std::string const& text) const;
+  /// Appends one line to log.jsonl, there for readers on return; numbers that are not finite become null.
+  void append_log(nlohmann::json const& object);
+
+private:
+  std::filesystem::path folder_;
+  Descriptor lock_;
+  Descriptor log_;
+};
+
+}  // namespace jreg::store
