@@ -1,0 +1,84 @@
+"""The tiny models on which the program must equal the PyTorch reference."""
+
+from dataclasses import dataclass, field
+
+from llama_reference import Jreg, Model, RopeScaling
+
+
+@dataclass
+class Case:
+    name: str
+    model: Model = field(default_factory=Model)
+    jreg: Jreg = field(default_factory=Jreg)
+    sequence: int = 7
+    batch: int = 3
+    micro_batch: int = 0
+    seed: int = 1
+    growth: tuple = ()  # see random_weights
+
+    def fits(self, data, tensor, sequence_parallel):
+        """Whether the mesh divides this case."""
+        model = self.model
+        micro = self.micro_batch or self.batch // data
+        return (
+            self.batch % data == 0
+            and (self.batch // data) % micro == 0
+            and model.heads % tensor == 0
+            and model.ffn % tensor == 0
+            and (model.kv_heads % tensor == 0 or tensor % model.kv_heads == 0)
+            and (not sequence_parallel or micro * self.sequence % tensor == 0)
+        )
+
+    def config(self):
+        """The case as the program's config file."""
+        model, jreg, scaling = self.model, self.jreg, self.model.rope_scaling
+        lines = ["[model]"]
+        for name in ("layers", "hidden", "heads", "kv_heads", "head_size", "ffn", "vocab", "rope_theta", "norm_eps"):
+            lines.append(f"{name} = {getattr(model, name)}")
+        lines.append(f"tie_embeddings = {str(model.tie_embeddings).lower()}")
+        if scaling:
+            lines.append("rope_scaling.type = llama3")
+            lines += [f"rope_scaling.{name} = {value}" for name, value in vars(scaling).items()]
+        lines += ["[train]", "steps = 2", f"sequence_length = {self.sequence}", f"global_batch = {self.batch}",
+                  f"micro_batch = {self.micro_batch}"]
+        lines += ["[jreg]", f"penalty = {jreg.penalty}", f"weights = {jreg.weights}", f"lambda = {jreg.strength}",
+                  f"warmup_steps = {jreg.warmup_steps}", f"final_state = {jreg.final_state}"]
+        return "\n".join(lines) + "\n"
+
+
+def even(**sizes):
+    """Sizes that four tensor ranks divide; the vocabulary does not and is padded."""
+    return Model(**{"hidden": 24, "ffn": 24, **sizes})
+
+
+short_context = RopeScaling(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
+
+# Displacements that fall and rise again, so that some gates are on and some are off.
+rising = (1.0, 0.5, 3.0, 12.0)
+
+CASES = [
+    # Odd sizes: no two of them equal, none a multiple of a vector register.
+    Case("plain_loss", jreg=Jreg(strength=0.0)),
+    Case("grouped_heads_linear", jreg=Jreg("displacement", "linear", 4.0)),
+    Case("tied_uniform_normed", Model(tie_embeddings=True), Jreg("displacement", "uniform", 4.0, 0, "normed"), seed=2),
+    Case("one_kv_head_jump", Model(kv_heads=1, layers=4), Jreg("jump", "linear", 8.0), growth=rising, seed=3),
+    Case("tied_jump_normed", Model(tie_embeddings=True, norm_eps=1e-2, layers=4),
+         Jreg("jump", "uniform", 8.0, 0, "normed"), growth=rising, seed=4),
+    Case("power_llama3_rope", Model(kv_heads=4, rope_theta=100.0, rope_scaling=short_context),
+         Jreg("displacement", "power:2", 4.0), seed=5),
+    Case("geometric_accumulated", Model(layers=4), Jreg("jump", "geometric:0.5", 8.0, 4), micro_batch=1, growth=rising,
+         seed=6),
+    Case("final_two_layers", Model(layers=2, norm_eps=1e-6, heads=3, kv_heads=3), Jreg("displacement", "final", 4.0),
+         seed=7),
+    Case("listed_weights_warm_up", Model(kv_heads=4), Jreg("displacement", "1,0,2.5", 12.0, 3, "normed"), micro_batch=1,
+         seed=8),
+    Case("one_short_sequence", Model(), Jreg("displacement", "linear", 4.0), sequence=2, batch=1, seed=9),
+    # Sizes for meshes.
+    Case("even_displacement", even(kv_heads=4), Jreg("displacement", "linear", 4.0), sequence=8, batch=4, seed=10),
+    Case("even_tied_normed", even(kv_heads=2, tie_embeddings=True), Jreg("displacement", "uniform", 4.0, 0, "normed"),
+         sequence=8, batch=4, micro_batch=1, seed=11),
+    Case("even_jump", even(kv_heads=1, layers=4), Jreg("jump", "linear", 8.0), sequence=8, batch=4, growth=rising,
+         seed=12),
+    Case("even_tied_jump_normed", even(kv_heads=2, tie_embeddings=True, layers=4, rope_scaling=short_context),
+         Jreg("jump", "power:0.5", 8.0, 4, "normed"), sequence=8, batch=4, micro_batch=1, growth=rising, seed=14),
+]
