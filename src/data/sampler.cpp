@@ -1,0 +1,37 @@
+#include "data/sampler.h"
+
+#include "base/error.h"
+
+namespace jreg::data {
+
+Sampler::Sampler(std::int64_t tokens, std::int64_t sequence_length, std::optional<RandomStream> epochs)
+    : sequence_length_{sequence_length}, samples_{0}, epochs_{epochs} {
+  expect(sequence_length > 0, "Sampler: sequence_length is positive");
+  if (tokens - 1 < sequence_length) {
+    throw UserError(
+        "{} tokens do not fill one sequence of train.sequence_length = {} and its next token; use more text "
+        "or shorter sequences",
+        tokens, sequence_length);
+  }
+  samples_ = (tokens - 1) / sequence_length;
+}
+
+Sampler::Sampler(std::int64_t tokens, std::int64_t sequence_length, std::int64_t seed)
+    : Sampler{tokens, sequence_length, RandomStream{static_cast<std::uint64_t>(seed), "data order: epochs"}} {}
+
+Sampler Sampler::sequential(std::int64_t tokens, std::int64_t sequence_length) {
+  return Sampler{tokens, sequence_length, std::nullopt};
+}
+
+std::int64_t Sampler::token_offset(std::int64_t global_index) const {
+  expect(global_index >= 0, "Sampler::token_offset: the index is not negative");
+  auto position = static_cast<std::uint64_t>(global_index % samples_);
+  if (epochs_) {
+    auto const epoch = static_cast<std::uint64_t>(global_index / samples_);
+    RandomStream const order{epochs_->bits(epoch), "data order: within an epoch"};
+    position = permuted(position, static_cast<std::uint64_t>(samples_), order);
+  }
+  return static_cast<std::int64_t>(position) * sequence_length_;
+}
+
+}  // namespace jreg::data

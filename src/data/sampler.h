@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "base/random.h"
+
+namespace jreg::data {
+
+/// Which tokens a sample covers: a pure function of (seed, global sample index), so that the data order is the same on
+/// every mesh and a resumed run needs no state but the index. Sample = sequence_length + 1 tokens, of which the last is
+/// also the first of its neighbour in the file.
+class Sampler {
+public:
+  /// Shuffled windows, in a new order each epoch. Throws UserError when `tokens` do not fill one sample.
+  Sampler(std::int64_t tokens, std::int64_t sequence_length, std::int64_t seed);
+  /// Windows in file order, the same each epoch: for validation and probes.
+  static Sampler sequential(std::int64_t tokens, std::int64_t sequence_length);
+
+  std::int64_t sequence_length() const noexcept { return sequence_length_; }
+  std::int64_t samples_per_epoch() const noexcept { return samples_; }
+  /// First token of sample `global_index` >= 0 (which goes on counting over epochs).
+  std::int64_t token_offset(std::int64_t global_index) const;
+
+private:
+  Sampler(std::int64_t tokens, std::int64_t sequence_length, std::optional<RandomStream> epochs);
+
+  std::int64_t sequence_length_;
+  std::int64_t samples_;
+  std::optional<RandomStream> epochs_;  // epoch -> key of its permutation; none: file order
+};
+
+}  // namespace jreg::data
