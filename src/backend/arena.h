@@ -10,10 +10,10 @@ namespace jreg::backend {
 
 /// Hands out tensors from one buffer, one after another, each aligned to 64 bytes.
 class Placer {
- public:
+public:
   Tensor tensor(DType dtype, std::int64_t rows, std::int64_t columns);
 
- private:
+private:
   friend class Arena;
   explicit Placer(char* base) : base_{base} {}
   char* base_;  // null while measuring
@@ -22,14 +22,14 @@ class Placer {
 
 /// One allocation for many tensors whose sizes are known beforehand.
 class Arena {
- public:
+public:
   Arena() = default;
   /// Calls `place` twice: once to measure, once to hand out the memory. It must ask for the same tensors both times.
   Arena(Backend& backend, std::function<void(Placer&)> const& place);
 
   std::size_t bytes() const noexcept { return buffer_.bytes(); }
 
- private:
+private:
   Buffer buffer_;
 };
 

@@ -16,7 +16,7 @@ class Backend;
 
 /// Owns memory of a backend; move-only. The backend must outlive it.
 class Buffer {
- public:
+public:
   Buffer() = default;
   Buffer(Backend& backend, std::size_t bytes);
   Buffer(Buffer&& from) noexcept;
@@ -26,7 +26,7 @@ class Buffer {
   void* data() const noexcept { return data_; }
   std::size_t bytes() const noexcept { return bytes_; }
 
- private:
+private:
   Backend* backend_ = nullptr;
   void* data_ = nullptr;
   std::size_t bytes_ = 0;
@@ -34,7 +34,7 @@ class Buffer {
 
 /// Where a training step runs. The seam between CPU and CUDA: everything above works on Tensors through it.
 class Backend {
- public:
+public:
   virtual ~Backend() = default;
 
   virtual char const* name() const = 0;

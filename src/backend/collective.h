@@ -12,7 +12,7 @@ enum class Reduction { sum, max };
 
 /// A collective that was begun and may still be running. Destroying it before finish() is a broken invariant.
 class Pending {
- public:
+public:
   virtual ~Pending() = default;
   /// Lets the transfer move on (MPI makes no progress by itself); true once it is complete. Never blocks.
   virtual bool progress() = 0;
@@ -24,7 +24,7 @@ class Pending {
 /// Every rank of the group makes the same calls in the same order. Tensors are contiguous; f32, f64, bf16, i64.
 /// Every rank receives the same bits. With one rank in the group nothing happens.
 class Collective {
- public:
+public:
   virtual ~Collective() = default;
 
   virtual int rank() const = 0;

@@ -18,16 +18,16 @@ struct AngularRows {
 ///   d = h - previous, s = d.(h + previous) / (|h| + |previous|), Psi = (|d|^2 - s^2) / (4 |h||previous|), in [0, 1];
 ///   a token with |h| or |previous| < 1e-12 gets Psi = 0.
 struct ResidualNorm {
-  Tensor residual;   // (T, H)
-  Tensor delta;      // (T, H), may be absent: h = residual, and nothing is written to `hidden`
-  Tensor hidden;     // (T, H) out: h; may be `residual` itself
-  Tensor gain;       // (1, H); absent: no normalisation, `rstd` and `normed` are not written
-  Tensor rstd;       // (1, T) f32 out
-  Tensor normed;     // (T, H) out
+  Tensor residual;  // (T, H)
+  Tensor delta;     // (T, H), may be absent: h = residual, and nothing is written to `hidden`
+  Tensor hidden;    // (T, H) out: h; may be `residual` itself
+  Tensor gain;      // (1, H); absent: no normalisation, `rstd` and `normed` are not written
+  Tensor rstd;      // (1, T) f32 out
+  Tensor normed;    // (T, H) out
   float eps = 0;
-  AngularRows angular;     // out; absent where angular.norm is
-  Tensor previous;         // (T, H) h_{l-1}; absent for h_0
-  Tensor previous_norm;    // (1, T) f32 |h_{l-1}|
+  AngularRows angular;   // out; absent where angular.norm is
+  Tensor previous;       // (T, H) h_{l-1}; absent for h_0
+  Tensor previous_norm;  // (1, T) f32 |h_{l-1}|
 };
 
 /// The gradient that the penalty adds to one hidden state h_l (a function of h_{l-1}, h_l, h_{l+1}):
@@ -36,13 +36,13 @@ struct ResidualNorm {
 ///   dh_l += -g_{l+1}/2 (h_{l+1}/(|h_l||h_{l+1}|) - c_{l+1} h_l/|h_l|^2)      (term of layer l+1, h_l as its start)
 /// Tokens with a norm below 1e-12 get nothing.
 struct AngularGradient {
-  Tensor norm;               // (1, T) |h_l|
-  Tensor previous;           // (T, H) h_{l-1}; absent: no term of layer l
-  Tensor previous_norm;      // (1, T)
-  Tensor displacement;       // (1, T) Psi_l
-  Tensor next;               // (T, H) h_{l+1}; absent: no term of layer l+1
-  Tensor next_norm;          // (1, T)
-  Tensor next_displacement;  // (1, T) Psi_{l+1}
+  Tensor norm;                 // (1, T) |h_l|
+  Tensor previous;             // (T, H) h_{l-1}; absent: no term of layer l
+  Tensor previous_norm;        // (1, T)
+  Tensor displacement;         // (1, T) Psi_l
+  Tensor next;                 // (T, H) h_{l+1}; absent: no term of layer l+1
+  Tensor next_norm;            // (1, T)
+  Tensor next_displacement;    // (1, T) Psi_{l+1}
   float coefficient = 0;       // g_l
   float next_coefficient = 0;  // g_{l+1}
 };
@@ -62,10 +62,10 @@ struct NormBackward {
 };
 
 struct AttentionShape {
-  std::int64_t batch = 0;       // sequences
-  std::int64_t sequence = 0;    // tokens in each
-  std::int64_t heads = 0;       // query heads on this rank
-  std::int64_t kv_heads = 0;    // key/value heads on this rank; heads is a multiple
+  std::int64_t batch = 0;     // sequences
+  std::int64_t sequence = 0;  // tokens in each
+  std::int64_t heads = 0;     // query heads on this rank
+  std::int64_t kv_heads = 0;  // key/value heads on this rank; heads is a multiple
   std::int64_t head_size = 0;
 
   std::int64_t tokens() const { return batch * sequence; }
@@ -111,7 +111,7 @@ enum AngularSum : std::int64_t {
 /// per-token rows). Sums are f32 at least. Results do not depend on the number of threads' timing: the same call
 /// gives the same bits. Operations are ordered; a backend may return before they are done.
 class Ops {
- public:
+public:
   virtual ~Ops() = default;
 
   // Matrices. x (T, in), w (out, in), y (T, out); column-strided views are allowed.

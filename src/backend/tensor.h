@@ -8,18 +8,22 @@
 
 namespace jreg::backend {
 
-template <class T>
-constexpr DType dtype_of();
-template <>
-constexpr DType dtype_of<float>() { return DType::f32; }
-template <>
-constexpr DType dtype_of<double>() { return DType::f64; }
-template <>
-constexpr DType dtype_of<bfloat16>() { return DType::bf16; }
-template <>
-constexpr DType dtype_of<std::int32_t>() { return DType::i32; }
-template <>
-constexpr DType dtype_of<std::int64_t>() { return DType::i64; }
+template <class T> constexpr DType dtype_of();
+template <> constexpr DType dtype_of<float>() {
+  return DType::f32;
+}
+template <> constexpr DType dtype_of<double>() {
+  return DType::f64;
+}
+template <> constexpr DType dtype_of<bfloat16>() {
+  return DType::bf16;
+}
+template <> constexpr DType dtype_of<std::int32_t>() {
+  return DType::i32;
+}
+template <> constexpr DType dtype_of<std::int64_t>() {
+  return DType::i64;
+}
 
 /// A view of a row-major matrix in a backend's memory; owns nothing. A vector is one row.
 /// `stride` counts elements from one row to the next (>= columns).
@@ -40,8 +44,7 @@ struct Tensor {
   std::int64_t bytes() const noexcept { return size() * static_cast<std::int64_t>(size_of(dtype)); }
 
   /// The elements as T; a wrong type is a broken invariant.
-  template <class T>
-  T* as() const {
+  template <class T> T* as() const {
     expect(dtype == dtype_of<T>(), "tensor is read as the type it holds");
     return static_cast<T*>(data);
   }
@@ -68,7 +71,7 @@ struct Tensor {
     return {data, dtype, row_count, column_count};
   }
 
- private:
+private:
   void* at(std::int64_t element) const noexcept {
     return static_cast<char*>(data) + element * static_cast<std::int64_t>(size_of(dtype));
   }

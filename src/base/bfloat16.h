@@ -13,7 +13,9 @@ struct bfloat16 {
 inline float to_float(bfloat16 value) noexcept {
   return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
 }
-inline float to_float(float value) noexcept { return value; }
+inline float to_float(float value) noexcept {
+  return value;
+}
 
 /// Rounds to nearest even; NaN stays a quiet NaN.
 inline bfloat16 to_bfloat16(float value) noexcept {

@@ -12,17 +12,17 @@ namespace jreg {
 
 /// Base of all errors of this program: one line of text and the exit code it leads to.
 class Error : public std::runtime_error {
- public:
+public:
   Error(ExitCode code, std::string const& text) : std::runtime_error{text}, code_{code} {}
   ExitCode code() const noexcept { return code_; }
 
- private:
+private:
   ExitCode code_;
 };
 
 /// The user asked for something that cannot be: says which option, file or value, and what to change.
 class UserError : public Error {
- public:
+public:
   template <class... Args>
   explicit UserError(fmt::format_string<Args...> text, Args&&... args)
       : Error{ExitCode::usage, fmt::format(text, std::forward<Args>(args)...)} {}
@@ -30,7 +30,7 @@ class UserError : public Error {
 
 /// An input is there, but wrong inside: names the file and what is wrong at which place.
 class DataError : public Error {
- public:
+public:
   template <class... Args>
   explicit DataError(fmt::format_string<Args...> text, Args&&... args)
       : Error{ExitCode::data, fmt::format(text, std::forward<Args>(args)...)} {}
@@ -38,7 +38,7 @@ class DataError : public Error {
 
 /// The system, or a library below us, refused: carries place and its text.
 class SystemError : public Error {
- public:
+public:
   explicit SystemError(std::string const& text, ExitCode code = ExitCode::io,
                        std::source_location where = std::source_location::current());
 };
@@ -49,7 +49,7 @@ class SystemError : public Error {
 
 /// The numbers of the run itself went wrong (NaN, replicas that drift): exit code 70.
 class NumericalError : public Error {
- public:
+public:
   template <class... Args>
   explicit NumericalError(fmt::format_string<Args...> text, Args&&... args)
       : Error{ExitCode::internal, fmt::format(text, std::forward<Args>(args)...)} {}
@@ -57,7 +57,7 @@ class NumericalError : public Error {
 
 /// A broken invariant of this program: a bug.
 class InternalError : public Error {
- public:
+public:
   InternalError(std::string const& text, std::source_location where);
 };
 

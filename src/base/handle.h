@@ -6,9 +6,8 @@ namespace jreg {
 
 /// The one owner of a C handle, move-only.
 /// Traits: `using Raw`, `static Raw null()`, `static void close(Raw) noexcept`.
-template <class Traits>
-class UniqueHandle {
- public:
+template <class Traits> class UniqueHandle {
+public:
   using Raw = typename Traits::Raw;
   UniqueHandle() = default;
   explicit UniqueHandle(Raw raw) noexcept : raw_{raw} {}
@@ -26,7 +25,7 @@ class UniqueHandle {
   Raw release() noexcept { return std::exchange(raw_, Traits::null()); }
   explicit operator bool() const noexcept { return raw_ != Traits::null(); }
 
- private:
+private:
   Raw raw_ = Traits::null();
 };
 

@@ -21,16 +21,28 @@ void write_line(std::string const& line) {
   std::fflush(stderr);
 }
 
-std::string prefix() { return place.size > 1 ? fmt::format("jreg[{}]", place.rank) : std::string{"jreg"}; }
+std::string prefix() {
+  return place.size > 1 ? fmt::format("jreg[{}]", place.rank) : std::string{"jreg"};
+}
 
 }  // namespace
 
-void set_rank(int rank, int size) noexcept { place = {rank, size}; }
-int rank() noexcept { return place.rank; }
+void set_rank(int rank, int size) noexcept {
+  place = {rank, size};
+}
+int rank() noexcept {
+  return place.rank;
+}
 
-void info_line(std::string_view text) { write_line(fmt::format("jreg: {}\n", text)); }
-void warning_line(std::string_view text) { write_line(fmt::format("{}: warning: {}\n", prefix(), text)); }
-void error(std::exception const& error) { write_line(fmt::format("{}: error: {}\n", prefix(), error.what())); }
+void info_line(std::string_view text) {
+  write_line(fmt::format("jreg: {}\n", text));
+}
+void warning_line(std::string_view text) {
+  write_line(fmt::format("{}: warning: {}\n", prefix(), text));
+}
+void error(std::exception const& error) {
+  write_line(fmt::format("{}: error: {}\n", prefix(), error.what()));
+}
 
 ExitCode exit_code(std::exception const& error) noexcept {
   if (auto const* ours = dynamic_cast<Error const*>(&error)) return ours->code();

@@ -17,12 +17,10 @@ int rank() noexcept;
 void info_line(std::string_view text);
 void warning_line(std::string_view text);
 
-template <class... Args>
-void info(fmt::format_string<Args...> text, Args&&... args) {
+template <class... Args> void info(fmt::format_string<Args...> text, Args&&... args) {
   if (rank() == 0) info_line(fmt::format(text, std::forward<Args>(args)...));
 }
-template <class... Args>
-void warning(fmt::format_string<Args...> text, Args&&... args) {
+template <class... Args> void warning(fmt::format_string<Args...> text, Args&&... args) {
   warning_line(fmt::format(text, std::forward<Args>(args)...));
 }
 /// Prints an error with this rank's number (when there are several).

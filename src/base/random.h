@@ -12,7 +12,7 @@ std::array<std::uint32_t, 4> philox(std::uint64_t key, std::uint64_t counter_hig
 
 /// A stream of numbers named by (seed, name); the same on every machine and mesh.
 class RandomStream {
- public:
+public:
   RandomStream(std::uint64_t seed, std::string_view name) noexcept;
 
   /// 64 random bits belonging to `index`.
@@ -22,7 +22,7 @@ class RandomStream {
   /// Standard normal number belonging to `index` (Box-Muller in double).
   double normal(std::uint64_t index) const noexcept;
 
- private:
+private:
   std::uint64_t key_;
   std::uint64_t high_;
 };

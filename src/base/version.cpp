@@ -4,7 +4,11 @@
 
 namespace jreg {
 
-char const* version() noexcept { return JREG_VERSION; }
-char const* commit() noexcept { return JREG_COMMIT; }
+char const* version() noexcept {
+  return JREG_VERSION;
+}
+char const* commit() noexcept {
+  return JREG_COMMIT;
+}
 
 }  // namespace jreg

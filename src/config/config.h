@@ -15,8 +15,7 @@ struct RunConfig {
   std::string backend = "cpu";
   std::string precision = "auto";
 
-  template <class Visit>
-  void each(Visit&& visit) {
+  template <class Visit> void each(Visit&& visit) {
     visit("run.dir", dir, Rule::any(), "folder of the run: config.cfg, log.jsonl, dynamics.h5, checkpoints/");
     visit("run.seed", seed, Rule::at_least(0), "seed of initial weights and data order");
     visit("run.backend", backend, Rule::one_of({"cpu", "cuda"}), "where the step runs: cpu or cuda");
@@ -33,8 +32,7 @@ struct RopeScalingConfig {
   double high_freq_factor = 4;
   std::int64_t original_max_position_embeddings = 8192;
 
-  template <class Visit>
-  void each(Visit&& visit) {
+  template <class Visit> void each(Visit&& visit) {
     visit("model.rope_scaling.type", type, Rule::one_of({"none", "llama3"}), "none or llama3 (Llama 3.1 and later)");
     visit("model.rope_scaling.factor", factor, Rule::at_least(1), "llama3: how much longer the context becomes");
     visit("model.rope_scaling.low_freq_factor", low_freq_factor, Rule::positive(), "llama3: see the Llama 3.1 config");
@@ -59,8 +57,7 @@ struct ModelConfig {
   double init_std = 0.02;
   RopeScalingConfig rope_scaling;
 
-  template <class Visit>
-  void each(Visit&& visit) {
+  template <class Visit> void each(Visit&& visit) {
     visit("model.layers", layers, Rule::at_least(1), "number of transformer blocks, L");
     visit("model.hidden", hidden, Rule::at_least(1), "size of the hidden state");
     visit("model.heads", heads, Rule::at_least(1), "attention (query) heads");
@@ -81,8 +78,7 @@ struct DataConfig {
   std::string train;
   std::string validation;
 
-  template <class Visit>
-  void each(Visit&& visit) {
+  template <class Visit> void each(Visit&& visit) {
     visit("data.train", train, Rule::any(), "prefix of the training tokens (PREFIX.bin and PREFIX.idx)");
     visit("data.validation", validation, Rule::any(), "prefix of the validation tokens; empty: no validation loss");
   }
@@ -95,8 +91,7 @@ struct TrainConfig {
   std::int64_t micro_batch = 0;
   std::string on_nonfinite = "stop";
 
-  template <class Visit>
-  void each(Visit&& visit) {
+  template <class Visit> void each(Visit&& visit) {
     visit("train.steps", steps, Rule::at_least(0), "updates of the whole run; fixes the learning rate schedule");
     visit("train.sequence_length", sequence_length, Rule::at_least(1), "tokens per sequence");
     visit("train.global_batch", global_batch, Rule::at_least(1), "sequences per update, over all ranks");
@@ -113,8 +108,7 @@ struct MeshConfig {
   bool zero1 = false;
   std::int64_t bucket_mb = 16;
 
-  template <class Visit>
-  void each(Visit&& visit) {
+  template <class Visit> void each(Visit&& visit) {
     visit("mesh.tensor", tensor, Rule::at_least(1),
           "ranks that share one copy of the weights; the other ranks are data parallel");
     visit("mesh.sequence_parallel", sequence_parallel, Rule::any(),
@@ -136,8 +130,7 @@ struct OptimConfig {
   double weight_decay = 0.1;
   double clip = 1.0;
 
-  template <class Visit>
-  void each(Visit&& visit) {
+  template <class Visit> void each(Visit&& visit) {
     visit("optim.learning_rate", learning_rate, Rule::at_least(0), "peak learning rate of AdamW");
     visit("optim.min_learning_rate", min_learning_rate, Rule::at_least(0), "learning rate at the end of the schedule");
     visit("optim.warmup_steps", warmup_steps, Rule::at_least(0), "updates of linear warm-up");
@@ -160,8 +153,7 @@ struct JregConfig {
   std::int64_t warmup_steps = 0;
   std::string final_state = "block";
 
-  template <class Visit>
-  void each(Visit&& visit) {
+  template <class Visit> void each(Visit&& visit) {
     visit("jreg.penalty", penalty, Rule::one_of({"displacement", "jump"}),
           "what is penalised: displacement (sum of w_l Psi_l) or jump (sum of w_l max(0, Psi_l - Psi_{l-1}))");
     visit("jreg.weights", weights, Rule::any(),
@@ -182,10 +174,10 @@ struct RecordConfig {
   std::int64_t checkpoint_interval = 500;
   std::int64_t checkpoint_keep = 2;
 
-  template <class Visit>
-  void each(Visit&& visit) {
+  template <class Visit> void each(Visit&& visit) {
     visit("log.interval", log_interval, Rule::at_least(1), "updates between two log lines");
-    visit("eval.interval", eval_interval, Rule::at_least(0), "updates between two validation losses; 0: only at the end");
+    visit("eval.interval", eval_interval, Rule::at_least(0),
+          "updates between two validation losses; 0: only at the end");
     visit("eval.batches", eval_batches, Rule::at_least(1), "global batches of a validation loss, at most");
     visit("probe.interval", probe_interval, Rule::at_least(0),
           "updates between two probes after step 512; 0: only the early ones and the last");
@@ -206,8 +198,7 @@ struct Config {
   JregConfig jreg;
   RecordConfig record;
 
-  template <class Visit>
-  void each(Visit&& visit) {
+  template <class Visit> void each(Visit&& visit) {
     run.each(visit);
     model.each(visit);
     data.each(visit);

@@ -70,10 +70,18 @@ void parse_value(std::string const& name, std::string const& text, Rule const& r
   value = text;
 }
 
-std::string value_text(bool value) { return value ? "true" : "false"; }
-std::string value_text(std::int64_t value) { return fmt::format("{}", value); }
-std::string value_text(double value) { return fmt::format("{}", value); }
-std::string value_text(std::string const& value) { return value; }
+std::string value_text(bool value) {
+  return value ? "true" : "false";
+}
+std::string value_text(std::int64_t value) {
+  return fmt::format("{}", value);
+}
+std::string value_text(double value) {
+  return fmt::format("{}", value);
+}
+std::string value_text(std::string const& value) {
+  return value;
+}
 
 std::string nearest_name(std::string const& name, std::vector<Option> const& options) {
   auto const distance = [&name](std::string const& other) {  // Levenshtein, one row at a time

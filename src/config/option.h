@@ -15,7 +15,7 @@ struct Rule {
   bool min_excluded = false;
   bool max_excluded = false;
   std::vector<std::string> choices{};  // for text: one of these
-  bool flag = false;                 // for bool: named without a value, "--benchmark"
+  bool flag = false;                   // for bool: named without a value, "--benchmark"
 
   static Rule any() { return {}; }
   static Rule at_least(double low) { return {.min = low}; }
@@ -48,8 +48,7 @@ std::string value_text(double value);  // shortest text that reads back to the s
 std::string value_text(std::string const& value);
 
 /// Collects what `holder.each(visit)` declares. The options refer into `holder`, which must outlive them.
-template <class Holder>
-std::vector<Option> options_of(Holder& holder) {
+template <class Holder> std::vector<Option> options_of(Holder& holder) {
   std::vector<Option> options;
   holder.each([&options](std::string const& name, auto& value, Rule const& rule, std::string const& help) {
     options.push_back({name, help, rule,

@@ -73,7 +73,8 @@ void parse_file(std::filesystem::path const& file, std::vector<Option> const& op
   for (auto const& entry : parsed.options) {
     Option const* const option = find(options, entry.string_key);
     if (option == nullptr || option->rule.flag) refuse_unknown(file.string(), entry.string_key, options);
-    if (!seen.insert(entry.string_key).second) throw UserError("{}: {} is given twice", file.string(), entry.string_key);
+    if (!seen.insert(entry.string_key).second)
+      throw UserError("{}: {} is given twice", file.string(), entry.string_key);
     try {
       option->set(entry.value.empty() ? std::string{} : entry.value.front());
     } catch (UserError const& error) {

@@ -63,9 +63,10 @@ void validate(Config const& config, std::int64_t world) {
   }
   std::int64_t const per_rank = train.global_batch / data;
   if (train.micro_batch > 0 && per_rank % train.micro_batch != 0) {
-    throw UserError("train.global_batch = {} gives {} sequences to each of {} data ranks, not a multiple of "
-                    "train.micro_batch = {}",
-                    train.global_batch, per_rank, data, train.micro_batch);
+    throw UserError(
+        "train.global_batch = {} gives {} sequences to each of {} data ranks, not a multiple of "
+        "train.micro_batch = {}",
+        train.global_batch, per_rank, data, train.micro_batch);
   }
   if (config.mesh.sequence_parallel) {
     divides(train.sequence_length, "mesh.sequence_parallel: train.sequence_length", tensor, "mesh.tensor");

@@ -1,0 +1,106 @@
+#include "model/activations.h"
+
+#include <algorithm>
+
+namespace jreg::model {
+
+using backend::Tensor;
+
+std::int64_t logits_chunk(Dimensions const& dims, std::int64_t tokens) {
+  // About 8 MiB of fp32 logits stay in a shared cache between the passes over them; fewer than 64 tokens would
+  // starve the matrix product.
+  constexpr std::int64_t elements = std::int64_t{2} << 20;
+  return std::clamp<std::int64_t>(elements / dims.vocab_rows / 64 * 64, 64, std::max<std::int64_t>(tokens, 64));
+}
+
+Activations Activations::place(backend::Placer& placer, Dimensions const& dims, DType dtype, std::int64_t sequences,
+                               bool with_backward) {
+  backend::AttentionShape const shape = dims.attention(sequences);
+  std::int64_t const tokens = shape.tokens();
+  std::int64_t const local = tokens / dims.token_split;
+  std::int64_t const hidden = dims.hidden;
+  bool const split = dims.token_split > 1;
+
+  Activations a;
+  // Without a backward pass every block may write over the one before, but for the hidden states that the
+  // statistics compare.
+  std::int64_t const kept = with_backward ? dims.layers : 1;
+  for (std::int64_t block = 0; block < kept; ++block) {
+    BlockActivations b;
+    b.attention_rstd = placer.tensor(DType::f32, 1, local);
+    b.qkv = placer.tensor(dtype, tokens, shape.qkv_columns());
+    b.log_sum_exp = placer.tensor(DType::f32, sequences * dims.heads, dims.sequence);
+    b.attended = placer.tensor(dtype, tokens, shape.query_columns());
+    b.middle = placer.tensor(dtype, local, hidden);
+    b.mlp_rstd = placer.tensor(DType::f32, 1, local);
+    b.gate_up = placer.tensor(dtype, tokens, 2 * dims.ffn);
+    a.blocks.push_back(b);
+  }
+  a.blocks.resize(static_cast<std::size_t>(dims.layers), a.blocks.front());
+  for (std::int64_t state = 0; state <= dims.layers; ++state) {
+    a.hidden.push_back(placer.tensor(dtype, local, hidden));
+    backend::AngularRows rows;
+    rows.norm = placer.tensor(DType::f32, 1, local);
+    if (state > 0) {
+      rows.displacement = placer.tensor(DType::f32, 1, local);
+      rows.update_norm = placer.tensor(DType::f32, 1, local);
+    }
+    a.angular.push_back(rows);
+  }
+  a.final_rstd = placer.tensor(DType::f32, 1, local);
+  a.final_normed = placer.tensor(dtype, local, hidden);
+
+  a.normed = placer.tensor(dtype, local, hidden);
+  if (split) a.full = placer.tensor(dtype, tokens, hidden);
+  a.partial = placer.tensor(dtype, tokens, hidden);
+  if (split) a.local = placer.tensor(dtype, local, hidden);
+  a.mlp = placer.tensor(dtype, tokens, dims.ffn);
+  if (with_backward) {
+    a.mlp_gradient = placer.tensor(dtype, tokens, dims.ffn);
+    a.qkv_gradient = placer.tensor(dtype, tokens, shape.qkv_columns());
+    a.attended_gradient = placer.tensor(dtype, tokens, shape.query_columns());
+    a.hidden_gradient = placer.tensor(dtype, local, hidden);
+  }
+  std::int64_t const chunk = logits_chunk(dims, tokens);
+  a.logits = placer.tensor(DType::f32, chunk, dims.vocab_rows);
+  if (dtype == DType::bf16 && with_backward) a.logits_low = placer.tensor(dtype, chunk, dims.vocab_rows);
+  a.maximum = placer.tensor(DType::f32, 1, chunk);
+  a.token_sums = placer.tensor(DType::f32, 2, chunk);
+  return a;
+}
+
+namespace {
+
+void shorten_rows(Tensor& tensor, std::int64_t rows) {
+  if (tensor) tensor = tensor.row_range(0, rows);
+}
+void shorten_columns(Tensor& tensor, std::int64_t columns) {
+  if (tensor) tensor = tensor.column_range(0, columns);
+}
+
+}  // namespace
+
+Activations Activations::first(Dimensions const& dims, std::int64_t sequences) const {
+  std::int64_t const tokens = sequences * dims.sequence;
+  std::int64_t const share = tokens / dims.token_split;
+  Activations a = *this;
+  for (BlockActivations& b : a.blocks) {
+    shorten_columns(b.attention_rstd, share);
+    shorten_columns(b.mlp_rstd, share);
+    shorten_rows(b.log_sum_exp, sequences * dims.heads);
+    for (Tensor* const tensor : {&b.qkv, &b.attended, &b.gate_up}) shorten_rows(*tensor, tokens);
+    shorten_rows(b.middle, share);
+  }
+  for (Tensor& hidden_state : a.hidden) shorten_rows(hidden_state, share);
+  for (backend::AngularRows& rows : a.angular) {
+    for (Tensor* const row : {&rows.norm, &rows.displacement, &rows.update_norm}) shorten_columns(*row, share);
+  }
+  shorten_columns(a.final_rstd, share);
+  for (Tensor* const tensor : {&a.final_normed, &a.normed, &a.local, &a.hidden_gradient}) shorten_rows(*tensor, share);
+  for (Tensor* const tensor : {&a.full, &a.partial, &a.mlp, &a.mlp_gradient, &a.qkv_gradient, &a.attended_gradient}) {
+    shorten_rows(*tensor, tokens);
+  }
+  return a;
+}
+
+}  // namespace jreg::model

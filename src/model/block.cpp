@@ -1,0 +1,68 @@
+#include "model/block.h"
+
+namespace jreg::model {
+
+using backend::Direction;
+using backend::Tensor;
+
+Tensor attention_forward(BlockContext const& context, BlockParameters const& p, Activations const& a,
+                         BlockActivations const& b, std::int64_t sequences) {
+  backend::AttentionShape const shape = context.dims.attention(sequences);
+  Tensor const normed = context.exchange.gather(a.normed, a.full);  // (T, H)
+  context.ops.linear(normed, context.store.weights(p.query, p.value + 1), b.qkv);
+  context.ops.rope(shape, b.qkv, context.cosine, context.sine, Direction::forward);
+  context.ops.attention(shape, b.qkv, b.attended, b.log_sum_exp);
+  context.ops.linear(b.attended, context.store.weight(p.output), a.partial);
+  return context.exchange.reduce(a.partial, a.local);
+}
+
+Tensor mlp_forward(BlockContext const& context, BlockParameters const& p, Activations const& a,
+                   BlockActivations const& b) {
+  Tensor const normed = context.exchange.gather(a.normed, a.full);  // (T, H)
+  context.ops.linear(normed, context.store.weights(p.gate, p.up + 1), b.gate_up);
+  context.ops.swiglu(b.gate_up, a.mlp);
+  context.ops.linear(a.mlp, context.store.weight(p.down), a.partial);
+  return context.exchange.reduce(a.partial, a.local);
+}
+
+Tensor mlp_backward(BlockContext const& context, BlockParameters const& p, Activations const& a,
+                    BlockActivations const& b, Between const& between) {
+  params::Store const& store = context.store;
+  Tensor const gradient = context.exchange.gather(a.hidden_gradient, a.full);  // (T, H)
+  context.ops.linear_input_gradient(gradient, store.weight(p.down), a.mlp_gradient, false);
+  between();
+  context.ops.swiglu_backward(b.gate_up, a.mlp_gradient, a.mlp);  // b.gate_up is its gradient from here
+  context.ops.linear_weight_gradient(gradient, a.mlp, store.gradient(p.down));
+  between();
+  context.ops.norm_again(b.middle, store.weight(p.mlp_norm), b.mlp_rstd, a.normed);
+  Tensor const normed = context.exchange.gather(a.normed, a.full);  // (T, H)
+  context.ops.linear_weight_gradient(b.gate_up, normed, store.gradients(p.gate, p.up + 1));
+  between();
+  context.ops.linear_input_gradient(b.gate_up, store.weights(p.gate, p.up + 1), a.partial, false);
+  between();
+  return context.exchange.reduce(a.partial, a.local);
+}
+
+Tensor attention_backward(BlockContext const& context, BlockParameters const& p, Activations const& a,
+                          BlockActivations const& b, Tensor const& hidden, std::int64_t sequences,
+                          Between const& between) {
+  params::Store const& store = context.store;
+  backend::AttentionShape const shape = context.dims.attention(sequences);
+  Tensor const gradient = context.exchange.gather(a.hidden_gradient, a.full);  // (T, H)
+  context.ops.linear_input_gradient(gradient, store.weight(p.output), a.attended_gradient, false);
+  between();
+  context.ops.linear_weight_gradient(gradient, b.attended, store.gradient(p.output));
+  between();
+  context.ops.attention_backward(shape, b.qkv, b.attended, b.log_sum_exp, a.attended_gradient, a.qkv_gradient);
+  between();
+  context.ops.rope(shape, a.qkv_gradient, context.cosine, context.sine, Direction::backward);
+  context.ops.norm_again(hidden, store.weight(p.attention_norm), b.attention_rstd, a.normed);
+  Tensor const normed = context.exchange.gather(a.normed, a.full);  // (T, H)
+  context.ops.linear_weight_gradient(a.qkv_gradient, normed, store.gradients(p.query, p.value + 1));
+  between();
+  context.ops.linear_input_gradient(a.qkv_gradient, store.weights(p.query, p.value + 1), a.partial, false);
+  between();
+  return context.exchange.reduce(a.partial, a.local);
+}
+
+}  // namespace jreg::model

@@ -1,0 +1,41 @@
+#pragma once
+
+#include "model/activations.h"
+#include "model/parameters.h"
+#include "model/token_exchange.h"
+#include "params/store.h"
+
+namespace jreg::model {
+
+/// What every block of a model works with.
+struct BlockContext {
+  backend::Ops& ops;
+  TokenExchange const& exchange;
+  Dimensions const& dims;
+  params::Store const& store;
+  backend::Tensor cosine;  // (sequence, head_size / 2) f32
+  backend::Tensor sine;    // (sequence, head_size / 2) f32
+};
+
+/// Called between the larger operations of a backward pass, so that transfers under way move on.
+using Between = std::function<void()>;
+
+// Each function takes the micro-batch's memory `a` and the block's own part `b` of it; `sequences` as in `a`.
+
+/// a.normed (t, H) -> what attention adds to the residual stream, (t, H).
+backend::Tensor attention_forward(BlockContext const& context, BlockParameters const& p, Activations const& a,
+                                  BlockActivations const& b, std::int64_t sequences);
+/// a.normed (t, H) -> what the MLP adds to the residual stream, (t, H).
+backend::Tensor mlp_forward(BlockContext const& context, BlockParameters const& p, Activations const& a,
+                            BlockActivations const& b);
+
+/// Gradient of the residual stream behind the MLP, a.hidden_gradient (t, H), -> gradient of its normed input (t, H);
+/// adds to the gradients of its weights. Overwrites b.gate_up.
+backend::Tensor mlp_backward(BlockContext const& context, BlockParameters const& p, Activations const& a,
+                             BlockActivations const& b, Between const& between);
+/// The same of attention; `hidden` (t, H) is the block's input h_{l-1}.
+backend::Tensor attention_backward(BlockContext const& context, BlockParameters const& p, Activations const& a,
+                                   BlockActivations const& b, backend::Tensor const& hidden, std::int64_t sequences,
+                                   Between const& between);
+
+}  // namespace jreg::model

@@ -1,0 +1,98 @@
+#pragma once
+
+#include <functional>
+#include <span>
+
+#include "backend/arena.h"
+#include "config/config.h"
+#include "mesh/mesh.h"
+#include "model/activations.h"
+#include "model/block.h"
+#include "model/head.h"
+#include "model/parameters.h"
+#include "params/store.h"
+
+namespace jreg::model {
+
+/// Sequences of one micro-batch of this data rank, on the backend.
+struct MicroBatch {
+  backend::Tensor tokens;   // (1, sequences * sequence_length) i32
+  backend::Tensor targets;  // (1, sequences * sequence_length) i32: the tokens that follow
+  std::int64_t sequences = 0;
+};
+
+struct LlamaOptions {
+  std::int64_t sequence_length = 0;
+  std::int64_t largest_micro_batch = 0;  // sequences that memory is planned for
+  bool with_backward = true;
+  bool measure = true;              // record the angular rows of the hidden states
+  bool normed_final_state = false;  // h_L is the state after the final norm
+};
+
+/// What a backward pass tells its caller.
+struct BackwardHooks {
+  std::function<void(std::size_t unit)> unit_done = [](std::size_t) {};  // all gradients of a registry unit are there
+  Between between = [] {};
+};
+
+/// LlamaForCausalLM (as Hugging Face computes it) on this rank's slices: forward pass, loss, explicit backward pass.
+/// Call forward, then loss or loss_and_gradient, then backward, for one micro-batch after another. All ranks of a
+/// tensor group make the same calls.
+class Llama {
+public:
+  /// `store` holds the parameters that declare_parameters(config, ...) declared; all must outlive the model.
+  Llama(config::ModelConfig const& config, LlamaParameters index, LlamaOptions const& options,
+        backend::Backend& backend, mesh::Mesh const& mesh, params::Store const& store);
+  Llama(Llama const&) = delete;
+  Llama& operator=(Llama const&) = delete;
+
+  /// tokens -> hidden states h_0 .. h_L, their angular rows, and the final norm.
+  void forward(MicroBatch const& batch);
+  /// loss (1, 1) f64 += sum over tokens of the cross entropy. Every tensor rank gets the same.
+  void loss(MicroBatch const& batch, backend::Tensor const& loss);
+  /// The same, and the classifier's backward pass of scale * that sum.
+  void loss_and_gradient(MicroBatch const& batch, backend::Tensor const& loss, float scale);
+  /// The rest of the backward pass, down to the embedding. `coefficients` are the penalty's g_l of layers 1..L
+  /// (jump::Penalty::coefficients), empty when there is no penalty. Adds to the store's gradients.
+  void backward(MicroBatch const& batch, std::span<double const> coefficients, BackwardHooks const& hooks);
+
+  /// sums (L + 1, angular_sums) f64 += this rank's tokens of the last forward pass.
+  void add_statistics(backend::Tensor const& sums);
+  /// counts (L, bins) i64 += histogram of Psi_l over this rank's tokens.
+  void add_histograms(backend::Tensor const& counts);
+  /// Logits of the last forward pass, (T, vocab_rows) f32.
+  void logits(backend::Tensor const& out);
+
+  Dimensions const& dimensions() const noexcept { return dims_; }
+  std::size_t activation_bytes() const noexcept { return arena_.bytes(); }
+
+private:
+  backend::Tensor const& state(std::size_t layer) const;
+  void measure_final_state();
+  /// The penalty's gradient at state `layer`; `angular` is absent where it has none.
+  void add_angular(backend::NormBackward& args, std::size_t layer, std::span<double const> coefficients) const;
+  void final_norm_backward(std::span<double const> coefficients);
+  void embedding_backward(MicroBatch const& batch);
+
+  LlamaParameters index_;
+  LlamaOptions options_;
+  float eps_;
+  backend::Backend& backend_;
+  mesh::Mesh const& mesh_;
+  params::Store const& store_;
+  Dimensions dims_;
+  TokenExchange exchange_;
+  backend::Arena arena_;
+  Activations whole_;  // for the largest micro-batch
+  Activations now_;    // for the current one
+  backend::Tensor cosine_;
+  backend::Tensor sine_;
+  BlockContext context_;
+  HeadContext head_;
+};
+
+/// Sizes of this rank's part of the model.
+Dimensions dimensions(config::ModelConfig const& config, params::Registry const& registry, LlamaParameters const& index,
+                      LlamaOptions const& options, mesh::Mesh const& mesh);
+
+}  // namespace jreg::model

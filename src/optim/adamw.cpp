@@ -1,0 +1,121 @@
+#include "optim/adamw.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/bfloat16.h"
+#include "base/error.h"
+
+namespace jreg::optim {
+
+using backend::Tensor;
+using params::Range;
+
+AdamW::AdamW(config::OptimConfig const& config, backend::Backend& backend, mesh::Mesh const& mesh,
+             params::Store const& store, std::vector<params::Bucket> const& buckets, bool zero1)
+    : config_{config},
+      backend_{backend},
+      mesh_{mesh},
+      store_{store},
+      buckets_{buckets},
+      zero1_{zero1 && mesh.at().data_size > 1},
+      has_master_{store.dtype() != DType::f32} {
+  std::int64_t elements = 0;
+  for (params::Bucket const& bucket : buckets_) {
+    Range const range = zero1_ ? bucket.part(mesh.at().data) : bucket.range;
+    pieces_.push_back({range, elements});
+    elements += range.size();
+    auto const parts = params::rows_inside(store.registry(), range);
+    owned_.insert(owned_.end(), parts.begin(), parts.end());
+  }
+  arena_ = backend::Arena{backend, [&](backend::Placer& placer) {
+                            first_ = placer.tensor(DType::f32, 1, elements);
+                            second_ = placer.tensor(DType::f32, 1, elements);
+                            if (has_master_) master_ = placer.tensor(DType::f32, 1, elements);
+                          }};
+  for (Tensor const& values : {first_, second_, master_}) {
+    if (values) backend_.ops().zero(values);
+  }
+}
+
+Tensor AdamW::packed(StateKind kind, Range range) const {
+  for (Piece const& piece : pieces_) {
+    if (range.begin < piece.range.begin || range.end > piece.range.end) continue;
+    std::int64_t const begin = piece.packed + (range.begin - piece.range.begin);
+    Tensor const& whole = kind == StateKind::weight ? master_ : kind == StateKind::first_moment ? first_ : second_;
+    return whole.column_range(begin, begin + range.size());
+  }
+  throw InternalError{"a range of the optimizer's state that this rank does not own", std::source_location::current()};
+}
+
+Tensor AdamW::master(Range range) const {
+  return has_master_ ? packed(StateKind::weight, range) : store_.flat_weights(range);
+}
+
+void AdamW::step(double rate, double gradient_scale) {
+  ++updates_;
+  auto const t = static_cast<double>(updates_);
+  backend::AdamW args;
+  args.rate = static_cast<float>(rate);
+  args.beta1 = static_cast<float>(config_.beta1);
+  args.beta2 = static_cast<float>(config_.beta2);
+  args.eps = static_cast<float>(config_.eps);
+  args.correction1 = static_cast<float>(1 - std::pow(config_.beta1, t));
+  args.correction2 = static_cast<float>(1 - std::pow(config_.beta2, t));
+  args.gradient_scale = static_cast<float>(gradient_scale);
+  for (params::RowPart const& part : owned_) {
+    bool const decays = store_.registry()[part.parameter].declared.decay;
+    args.decay = decays ? static_cast<float>(config_.weight_decay) : 0.0F;
+    args.weight = master(part.range);
+    if (has_master_) args.compute = store_.flat_weights(part.range);
+    args.gradient = store_.flat_gradients(part.range);
+    args.first = packed(StateKind::first_moment, part.range);
+    args.second = packed(StateKind::second_moment, part.range);
+    backend_.ops().adamw(args);
+  }
+  if (!zero1_) return;
+  std::vector<std::unique_ptr<backend::Pending>> under_way;
+  for (params::Bucket const& bucket : buckets_) {
+    under_way.push_back(mesh_.data().begin_all_gather(store_.flat_weights(bucket.range), bucket.counts));
+  }
+  for (auto const& transfer : under_way) transfer->finish();
+}
+
+std::vector<params::RowPart> AdamW::written() const {
+  std::vector<params::RowPart> parts;
+  for (params::Bucket const& bucket : buckets_) {
+    // The same cut as ZeRO-1's spreads the writing evenly over data ranks that hold the same.
+    for (params::RowPart const& part : params::rows_inside(store_.registry(), bucket.part(mesh_.at().data))) {
+      if (store_.registry()[part.parameter].replica == 0) parts.push_back(part);
+    }
+  }
+  return parts;
+}
+
+void AdamW::read(StateKind kind, Range range, float* values) const {
+  Tensor const from = kind == StateKind::weight ? master(range) : packed(kind, range);
+  backend_.copy_to_host(values, from.data, static_cast<std::size_t>(from.bytes()));
+}
+
+void AdamW::write(StateKind kind, Range range, float const* values) {
+  auto const bytes = static_cast<std::size_t>(range.size()) * sizeof(float);
+  if (kind != StateKind::weight) {
+    backend_.copy_from_host(packed(kind, range).data, values, bytes);
+    return;
+  }
+  if (!has_master_) {
+    backend_.copy_from_host(store_.flat_weights(range).data, values, bytes);
+    return;
+  }
+  std::vector<bfloat16> low(static_cast<std::size_t>(range.size()));
+  std::transform(values, values + range.size(), low.begin(), to_bfloat16);
+  backend_.copy_from_host(store_.flat_weights(range).data, low.data(), low.size() * sizeof(bfloat16));
+  for (Piece const& piece : pieces_) {
+    Range const common{std::max(range.begin, piece.range.begin), std::min(range.end, piece.range.end)};
+    if (common.size() <= 0) continue;
+    backend_.copy_from_host(packed(StateKind::weight, common).data, values + (common.begin - range.begin),
+                            static_cast<std::size_t>(common.size()) * sizeof(float));
+  }
+}
+
+}  // namespace jreg::optim

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "backend/arena.h"
+#include "config/config.h"
+#include "mesh/mesh.h"
+#include "params/partition.h"
+#include "params/store.h"
+
+namespace jreg::optim {
+
+/// What a checkpoint holds of the optimizer beside its step count.
+enum class StateKind { weight, first_moment, second_moment };
+
+/// AdamW with its moments and, in bf16, the fp32 master weights. Under ZeRO-1 a data rank keeps and updates only its
+/// part of each bucket, and the ranks exchange the new weights.
+class AdamW {
+public:
+  AdamW(config::OptimConfig const& config, backend::Backend& backend, mesh::Mesh const& mesh,
+        params::Store const& store, std::vector<params::Bucket> const& buckets, bool zero1);
+  AdamW(AdamW const&) = delete;
+  AdamW& operator=(AdamW const&) = delete;
+
+  /// One update of all weights from the store's gradients times `gradient_scale`. Collective over data ranks (ZeRO-1).
+  void step(double rate, double gradient_scale);
+
+  /// Updates so far (the t of the bias correction).
+  std::int64_t updates() const noexcept { return updates_; }
+  void set_updates(std::int64_t updates) noexcept { updates_ = updates; }
+
+  /// The parts that this rank updates.
+  std::vector<params::RowPart> const& owned() const noexcept { return owned_; }
+  /// The parts that this rank writes to a checkpoint: all ranks together write each element of the model once.
+  std::vector<params::RowPart> written() const;
+
+  /// Host values of a part that this rank owns, in fp32, (part.range.size()).
+  void read(StateKind kind, params::Range range, float* values) const;
+  /// Sets them. Weights may be any range: the step's copy is set, and the master's where this rank owns it.
+  void write(StateKind kind, params::Range range, float const* values);
+
+  std::size_t state_bytes() const noexcept { return arena_.bytes(); }
+
+private:
+  struct Piece {  // a contiguous owned range and its place in the packed state
+    params::Range range;
+    std::int64_t packed = 0;
+  };
+  backend::Tensor packed(StateKind kind, params::Range range) const;
+  backend::Tensor master(params::Range range) const;
+
+  config::OptimConfig config_;
+  backend::Backend& backend_;
+  mesh::Mesh const& mesh_;
+  params::Store const& store_;
+  std::vector<params::Bucket> const& buckets_;
+  bool zero1_;
+  bool has_master_;
+  std::vector<Piece> pieces_;
+  std::vector<params::RowPart> owned_;
+  std::int64_t updates_ = 0;
+  backend::Tensor first_;   // (1, owned elements) f32
+  backend::Tensor second_;  // (1, owned elements) f32
+  backend::Tensor master_;  // (1, owned elements) f32; only in bf16
+  backend::Arena arena_;
+};
+
+}  // namespace jreg::optim
