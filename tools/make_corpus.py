@@ -114,13 +114,15 @@ def plain_asciidoc(text):
 
 def asciidoc_documents(text):
     """Sections of an AsciiDoc file: from an underlined heading to the next, without listings."""
-    text = re.sub(r"^(-{4,}|\.{4,}|/{4,})\n.*?^\1\n", "", text.replace("\r", ""), flags=re.DOTALL | re.MULTILINE)
+    # A line of dashes after a text is its heading's underline, otherwise it opens a listing.
+    text = re.sub(r"(?:\A|(?<=\n\n)|(?<=\n\+\n)|(?<=\]\n))(-{4,}|\.{4,}|/{4,})\n.*?^\1\n", "", text.replace("\r", ""),
+                  flags=re.DOTALL | re.MULTILINE)
     sections, section = [], []
     for block in re.split(r"\n(?:\s*\n|\+\n)", text):
         lines = block.strip("\n").splitlines()
-        if len(lines) == 2 and re.match(r"([=~^-])\1{2,}$", lines[1]):
+        if len(lines) >= 2 and re.match(r"([=~^-])\1{2,}$", lines[1]):
             sections.append(section)
-            section = [lines[0]]
+            section = [lines[0], "\n".join(lines[2:])]
         elif lines and not lines[0].startswith((" ", "\t", "[", "include::", "//", "|", "ifdef", "endif")):
             section.append("\n".join(line.strip() for line in lines if line.strip() != "+"))
     sections.append(section)
@@ -134,7 +136,7 @@ def documents_of(file):
     """Documents of one file as text; [] for what is no English manual."""
     if LEFT_OUT.search(str(file)) or LEFT_OUT.search(file.name):
         return []
-    reader = asciidoc_documents if "/git/" in str(file) else READERS[file.suffix]
+    reader = asciidoc_documents if re.search("/git(-doc)?/", str(file)) else READERS[file.suffix]
     text = file.read_text(encoding="utf-8", errors="ignore")
     documents = []
     for paragraphs in reader(text):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# shellcheck has nothing to say about any shell script.
+# No shell script gives shellcheck anything to say.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 if ! command -v shellcheck > /dev/null; then
