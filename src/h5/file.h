@@ -11,7 +11,7 @@ namespace jreg::h5 {
 File create_file(std::filesystem::path const& path);
 /// An existing file, for reading. Throws SystemError; a damaged file can crash the library: check its hash before.
 File open_file(std::filesystem::path const& path);
-/// An existing file of create_file, to append to its datasets while others read. Nothing can be created in it.
+/// An existing file of create_file, to append to its datasets while others read; nothing may be created in it then.
 File append_to_file(std::filesystem::path const& path);
 /// A file that another process is appending to, or was when it died.
 File open_growing_file(std::filesystem::path const& path);
@@ -23,5 +23,8 @@ void close(File file, std::filesystem::path const& path);
 Group create_group(hid_t at, std::string const& name);
 /// An existing group, reached by no soft or external link. Throws DataError when it is not there.
 Group open_group(hid_t at, std::string const& name);
+
+/// Throws DataError unless each step of the path `name` is there and is no soft or external link.
+void expect_hard_links(hid_t at, std::string const& name);
 
 }  // namespace jreg::h5

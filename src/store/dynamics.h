@@ -1,6 +1,8 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,9 @@ struct DynamicsHeader {
 /// Not for network file systems that SWMR does not support (NFS, SMB).
 class DynamicsFile {
 public:
+  static constexpr char const* format = "jreg dynamics";
+  static constexpr std::int64_t format_version = 1;
+
   /// Writes the rows so far beside `file` and renames, so that `file` is always whole, then opens it for appending.
   /// Throws SystemError when the system refuses.
   DynamicsFile(std::filesystem::path file, DynamicsHeader const& header, Trajectory const& so_far);
@@ -31,26 +36,26 @@ public:
   void append(ValidationRow const& row);
   void append(ProbeRow const& row);
 
-  /// Ends SWMR, so that any reader opens the file plainly. Throws SystemError; the destructor closes without checks.
+  /// Ends the file: any reader opens it plainly, and nothing more can be appended. Throws SystemError; the destructor
+  /// closes without checks.
   void close();
 
 private:
   /// The datasets of one group, open for appending.
   struct LiveGroup {
     std::vector<h5::DataSet> datasets;  // in the order of the columns; the first is `step`
-    std::int64_t rows = 0;
-    std::int64_t last_step = -1;
+    Table shape;                        // empty: knows what a row looks like
+    std::int64_t last_step;
   };
 
   LiveGroup open_group(char const* name, Table const& so_far) const;
-  void append_row(LiveGroup& group, std::span<Column const> columns, std::span<Cell const> cells);
+  void append_row(LiveGroup& group, std::int64_t step, std::span<Cell const> cells);
 
   std::filesystem::path path_;
-  std::int64_t layers_;
   h5::File file_;
-  LiveGroup train_;
-  LiveGroup validation_;
-  LiveGroup probe_;
+  std::optional<LiveGroup> train_;
+  std::optional<LiveGroup> validation_;
+  std::optional<LiveGroup> probe_;
 };
 
 }  // namespace jreg::store

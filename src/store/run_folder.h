@@ -4,16 +4,9 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "base/handle.h"
+#include "store/files.h"
 
 namespace jreg::store {
-
-struct DescriptorTraits {
-  using Raw = int;
-  static Raw null() { return -1; }
-  static void close(Raw raw) noexcept;
-};
-using Descriptor = UniqueHandle<DescriptorTraits>;
 
 /// A run's folder, held by one process (the first rank) for as long as this object lives:
 /// config.cfg, log.jsonl, dynamics.h5, checkpoints/ and run.lock, which names the holder.

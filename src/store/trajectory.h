@@ -13,6 +13,9 @@ namespace jreg::store {
 /// What the second and third index of a column runs over; the first is always the row, labelled by `step`.
 enum class Axis : std::uint8_t { layer, state, bin };
 
+/// Number of layers, of hidden states h_0..h_L, or of bins.
+std::int64_t axis_size(Axis axis, std::int64_t layers);
+
 /// Bins of the displacement histogram: equal, on [0, 1].
 inline constexpr std::int64_t histogram_bins = 64;
 
@@ -86,6 +89,9 @@ public:
   std::int64_t rows() const;
   /// Step of the last row; -1 when there is none.
   std::int64_t last_step() const;
+  std::vector<std::int64_t> const& steps() const;
+  /// What append_columns() would refuse, as its error.
+  void check_rows(std::span<Cell const> whole_columns, std::int64_t rows) const;
   /// Values that a row of this column holds.
   std::int64_t row_size(std::size_t column) const;
 

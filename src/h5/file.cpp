@@ -1,0 +1,77 @@
+#include "h5/file.h"
+
+#include <unistd.h>
+
+#include "base/error.h"
+
+namespace jreg::h5 {
+namespace {
+
+/// Files of HDF5 1.10's own format, which concurrent reading needs; closing a file whose objects are open is an error.
+PropertyList file_access() {
+  initialize();
+  PropertyList list{check(H5Pcreate(H5P_FILE_ACCESS), "make file access properties")};
+  check(H5Pset_libver_bounds(list.get(), H5F_LIBVER_V110, H5F_LIBVER_V110), "set library version bounds");
+  check(H5Pset_fclose_degree(list.get(), H5F_CLOSE_SEMI), "set file close degree");
+  return list;
+}
+
+File open(std::filesystem::path const& path, unsigned flags) {
+  PropertyList const access = file_access();
+  // The system's own words are clearer than the library's.
+  if (::access(path.c_str(), R_OK) != 0) throw_errno("open", path.string());
+  return File{check(H5Fopen(path.c_str(), flags, access.get()), "open " + path.string())};
+}
+
+}  // namespace
+
+File create_file(std::filesystem::path const& path) {
+  PropertyList const access = file_access();
+  return File{check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), "create " + path.string())};
+}
+
+File open_file(std::filesystem::path const& path) {
+  return open(path, H5F_ACC_RDONLY);
+}
+File append_to_file(std::filesystem::path const& path) {
+  return open(path, H5F_ACC_RDWR | H5F_ACC_SWMR_WRITE);
+}
+File open_growing_file(std::filesystem::path const& path) {
+  return open(path, H5F_ACC_RDONLY | H5F_ACC_SWMR_READ);
+}
+
+void close(File file, std::filesystem::path const& path) {
+  check(H5Fclose(file.release()), "close " + path.string());
+}
+
+Group create_group(hid_t at, std::string const& name) {
+  PropertyList const links{check(H5Pcreate(H5P_LINK_CREATE), "make link properties")};
+  check(H5Pset_create_intermediate_group(links.get(), 1), "set link properties");
+  return Group{check(H5Gcreate2(at, name.c_str(), links.get(), H5P_DEFAULT, H5P_DEFAULT),
+                     fmt::format("create group {} in {}", name, name_of(at)))};
+}
+
+Group open_group(hid_t at, std::string const& name) {
+  expect_hard_links(at, name);
+  hid_t const id = H5Gopen2(at, name.c_str(), H5P_DEFAULT);
+  if (id < 0) throw DataError("{}: {} is no group: {}", name_of(at), name, error_text());
+  return Group{id};
+}
+
+void expect_hard_links(hid_t at, std::string const& name) {
+  for (std::size_t end = 0; end != std::string::npos;) {
+    end = name.find('/', end + 1);
+    std::string const prefix = name.substr(0, end);
+    if (H5Lexists(at, prefix.c_str(), H5P_DEFAULT) <= 0) {
+      H5Eclear2(H5E_DEFAULT);
+      throw DataError("{}: there is no {}", name_of(at), prefix);
+    }
+    H5L_info_t info{};
+    check(H5Lget_info(at, prefix.c_str(), &info, H5P_DEFAULT), "look up " + prefix);
+    if (info.type != H5L_TYPE_HARD) {
+      throw DataError("{}: {} is a link to elsewhere, which is refused", name_of(at), prefix);
+    }
+  }
+}
+
+}  // namespace jreg::h5

@@ -1,0 +1,45 @@
+// Writes files of ours, whose values follow from the step (rows.h), for the tests in Python.
+//   store_writer dynamics FILE STEPS LAYERS           a closed dynamics file
+//   store_writer dynamics-endless FILE STEPS LAYERS   appends for ever, printing each step once it is written
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "base/log.h"
+#include "store/dynamics.h"
+#include "store/rows.h"
+
+namespace {
+
+using namespace jreg;
+
+void write_dynamics(std::string const& path, std::int64_t steps, std::int64_t layers, bool endless) {
+  store::DynamicsHeader const header{.config = {{"run.seed", "1"}, {"jreg.lambda", "0.5"}},
+                                     .hosts = {"n1", "n2"},
+                                     .start_time = "2026-01-02T03:04:05Z"};
+  store::DynamicsFile file{path, header, test::make_trajectory(steps, layers)};
+  for (std::int64_t step = steps + 1; endless; ++step) {
+    file.append(test::train_row(step, layers));
+    if (step % 10 == 0) file.append(test::validation_row(step));
+    if (step % 4 == 0) file.append(test::probe_row(step, layers));
+    std::printf("%lld\n", static_cast<long long>(step));
+    std::fflush(stdout);
+  }
+  file.close();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::string const mode = argc > 1 ? argv[1] : "";
+  try {
+    if (argc == 5 && (mode == "dynamics" || mode == "dynamics-endless")) {
+      write_dynamics(argv[2], std::atoll(argv[3]), std::atoll(argv[4]), mode == "dynamics-endless");
+      return 0;
+    }
+  } catch (std::exception const& error) {
+    log::error(error);
+    return static_cast<int>(log::exit_code(error));
+  }
+  return 2;
+}
