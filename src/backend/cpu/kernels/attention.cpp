@@ -1,0 +1,134 @@
+#include "backend/cpu/kernels/attention_blocks.h"
+
+namespace jreg::backend::cpu::JREG_KERNEL_LEVEL {
+
+namespace {
+
+/// Scratch of one thread.
+struct Tiles {
+  Block keys;           // (head_size, sequence): transposed
+  Block values;         // (sequence, head_size)
+  Block queries;        // (query_block, head_size)
+  Block scores;         // (query_block, key_block)
+  Block sum;            // (query_block, head_size)
+  float* maximum;       // (query_block)
+  float* denominator;   // (query_block)
+  std::int64_t floats;  // of all of these
+};
+
+Tiles cut_tiles(AttentionShape const& shape, float* scratch) {
+  ScratchCutter cutter{scratch};
+  Tiles tiles{};
+  tiles.keys = cutter.cut(shape.head_size, shape.sequence);
+  tiles.values = cutter.cut(shape.sequence, shape.head_size);
+  tiles.queries = cutter.cut(query_block, shape.head_size);
+  tiles.scores = cutter.cut(query_block, key_block);
+  tiles.sum = cutter.cut(query_block, shape.head_size);
+  tiles.maximum = cutter.cut(1, query_block).data;
+  tiles.denominator = cutter.cut(1, query_block).data;
+  tiles.floats = cutter.used;
+  return tiles;
+}
+
+/// Scores of one row become exp(score - maximum so far); what was summed before is scaled down to the new maximum.
+/// The first `visible` keys count, the rest up to `keys` become zero.
+void soften_row(Tiles const& tiles, std::int64_t row, std::int64_t visible, std::int64_t keys, std::int64_t width) {
+  float* const scores = tiles.scores.data + row * tiles.scores.stride;
+  std::int32_t largest = order_key(tiles.maximum[row]);
+#pragma omp simd reduction(max : largest)
+  for (std::int64_t j = 0; j < visible; ++j) {
+    std::int32_t const key = order_key(scores[j]);
+    largest = key > largest ? key : largest;
+  }
+  float const maximum = from_order_key(largest);
+  float const scale = exponential(tiles.maximum[row] - maximum);
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t j = 0; j < visible; ++j) {
+    float const weight = exponential(scores[j] - maximum);
+    scores[j] = weight;
+    sum += weight;
+  }
+  for (std::int64_t j = visible; j < keys; ++j) scores[j] = 0;
+  tiles.denominator[row] = tiles.denominator[row] * scale + sum;
+  tiles.maximum[row] = maximum;
+  float* const out = tiles.sum.data + row * tiles.sum.stride;
+#pragma omp simd
+  for (std::int64_t i = 0; i < width; ++i) out[i] *= scale;
+}
+
+/// Queries [begin, begin + rows) of one head.
+template <class T>
+void attend(AttentionArgs const& args, Tiles const& tiles, std::int64_t first_token, std::int64_t head,
+            std::int64_t begin, std::int64_t rows) {
+  AttentionShape const& shape = args.shape;
+  std::int64_t const size = shape.head_size;
+  std::int64_t const width = padded(size);
+  float const scale = 1.0F / __builtin_sqrtf(static_cast<float>(size));
+  pack(row_of<T const>(args.qkv, first_token + begin) + head * size, args.qkv.stride, tiles.queries, rows, size, scale);
+  for (std::int64_t i = 0; i < rows; ++i) {
+    tiles.maximum[i] = -__builtin_inff();
+    tiles.denominator[i] = 0;
+    for (std::int64_t j = 0; j < width; ++j) tiles.sum.data[i * tiles.sum.stride + j] = 0;
+  }
+  for (std::int64_t key = 0; key < begin + rows; key += key_block) {
+    std::int64_t const keys = smaller(key_block, begin + rows - key);
+    block_product({tiles.queries.data, tiles.queries.stride, 1}, {tiles.keys.data + key, tiles.keys.stride},
+                  tiles.scores, rows, padded(keys), size, false);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      soften_row(tiles, i, smaller(keys, begin + i - key + 1), keys, width);
+    }
+    block_product({tiles.scores.data, tiles.scores.stride, 1},
+                  {tiles.values.data + key * tiles.values.stride, tiles.values.stride}, tiles.sum, rows, width, keys,
+                  true);
+  }
+  for (std::int64_t i = 0; i < rows; ++i) {
+    T* const out = row_of<T>(args.out, first_token + begin + i) + head * size;
+    float const* const sum = tiles.sum.data + i * tiles.sum.stride;
+    float const factor = 1.0F / tiles.denominator[i];
+#pragma omp simd
+    for (std::int64_t j = 0; j < size; ++j) store(out, j, sum[j] * factor);
+  }
+}
+
+template <class T> void attention_unit(AttentionArgs const& args, std::int64_t unit, float* scratch) {
+  AttentionShape const& shape = args.shape;
+  std::int64_t const chunks = (shape.sequence + attention_chunk - 1) / attention_chunk;
+  // The longest chunks come first, so that threads finish together.
+  std::int64_t const chunk = chunks - 1 - unit / (shape.batch * shape.heads);
+  std::int64_t const batch = unit % (shape.batch * shape.heads) / shape.heads;
+  std::int64_t const head = unit % shape.heads;
+  std::int64_t const kv_head = head / (shape.heads / shape.kv_heads);
+  std::int64_t const first_token = batch * shape.sequence;
+  std::int64_t const end = smaller((chunk + 1) * attention_chunk, shape.sequence);
+  Tiles const tiles = cut_tiles(shape, scratch);
+  T const* const first_row = row_of<T const>(args.qkv, first_token);
+  pack_transposed(first_row + (shape.heads + kv_head) * shape.head_size, args.qkv.stride, tiles.keys, end,
+                  shape.head_size);
+  pack(first_row + (shape.heads + shape.kv_heads + kv_head) * shape.head_size, args.qkv.stride, tiles.values, end,
+       shape.head_size);
+  float* const log_sum_exp = row_of<float>(args.log_sum_exp, batch * shape.heads + head);
+  for (std::int64_t begin = chunk * attention_chunk; begin < end; begin += query_block) {
+    std::int64_t const rows = smaller(query_block, end - begin);
+    attend<T>(args, tiles, first_token, head, begin, rows);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      log_sum_exp[begin + i] = tiles.maximum[i] + __builtin_logf(tiles.denominator[i]);
+    }
+  }
+}
+
+}  // namespace
+
+std::int64_t attention_scratch(AttentionShape const& shape) {
+  return cut_tiles(shape, nullptr).floats;
+}
+
+void attention(AttentionArgs const& args, std::int64_t unit, float* scratch) {
+  if (args.qkv.dtype == DType::f32) {
+    attention_unit<float>(args, unit, scratch);
+  } else {
+    attention_unit<bfloat16>(args, unit, scratch);
+  }
+}
+
+}  // namespace jreg::backend::cpu::JREG_KERNEL_LEVEL

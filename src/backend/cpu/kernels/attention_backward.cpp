@@ -1,0 +1,164 @@
+#include "backend/cpu/kernels/attention_blocks.h"
+
+namespace jreg::backend::cpu::JREG_KERNEL_LEVEL {
+
+namespace {
+
+/// Scratch of one thread.
+struct Tiles {
+  Block keys_transposed;    // (head_size, sequence)
+  Block values_transposed;  // (head_size, sequence)
+  Block keys;               // (sequence, head_size)
+  Block dkeys;              // (sequence, head_size)
+  Block dvalues;            // (sequence, head_size)
+  Block queries;            // (query_block, head_size), times 1/sqrt(head_size)
+  Block dout;               // (query_block, head_size)
+  Block dqueries;           // (query_block, head_size)
+  Block weights;            // (query_block, key_block): softmax
+  Block dscores;            // (query_block, key_block)
+  std::int64_t floats;      // of all of these
+};
+
+Tiles cut_tiles(AttentionShape const& shape, float* scratch) {
+  ScratchCutter cutter{scratch};
+  Tiles tiles{};
+  tiles.keys_transposed = cutter.cut(shape.head_size, shape.sequence);
+  tiles.values_transposed = cutter.cut(shape.head_size, shape.sequence);
+  tiles.keys = cutter.cut(shape.sequence, shape.head_size);
+  tiles.dkeys = cutter.cut(shape.sequence, shape.head_size);
+  tiles.dvalues = cutter.cut(shape.sequence, shape.head_size);
+  tiles.queries = cutter.cut(query_block, shape.head_size);
+  tiles.dout = cutter.cut(query_block, shape.head_size);
+  tiles.dqueries = cutter.cut(query_block, shape.head_size);
+  tiles.weights = cutter.cut(query_block, key_block);
+  tiles.dscores = cutter.cut(query_block, key_block);
+  tiles.floats = cutter.used;
+  return tiles;
+}
+
+/// Where a block of queries lies.
+struct Queries {
+  std::int64_t first_token;  // of the sequence
+  std::int64_t head;
+  std::int64_t begin;  // first query in the sequence
+  std::int64_t rows;
+};
+
+template <class T> float dot(T const* a, T const* b, std::int64_t count) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = 0; i < count; ++i) sum += load(a, i) * load(b, i);
+  return sum;
+}
+
+/// One row: scores -> softmax weights, dweights -> dscores = weight (dweight - mean); zero beyond the visible keys.
+void soften_row(float* weights, float* dscores, float log_sum_exp, float mean, std::int64_t visible,
+                std::int64_t keys) {
+#pragma omp simd
+  for (std::int64_t j = 0; j < visible; ++j) {
+    float const weight = exponential(weights[j] - log_sum_exp);
+    weights[j] = weight;
+    dscores[j] = weight * (dscores[j] - mean);
+  }
+  for (std::int64_t j = visible; j < keys; ++j) {
+    weights[j] = 0;
+    dscores[j] = 0;
+  }
+}
+
+/// One block of queries against all its keys: dkeys, dvalues += ..., and its dqueries.
+template <class T>
+void backward_block(AttentionArgs const& args, Tiles const& tiles, Queries const& at, float const* log_sum_exp) {
+  std::int64_t const size = args.shape.head_size;
+  std::int64_t const width = padded(size);
+  std::int64_t const token = at.first_token + at.begin;
+  float const scale = 1.0F / __builtin_sqrtf(static_cast<float>(size));
+  pack(row_of<T const>(args.qkv, token) + at.head * size, args.qkv.stride, tiles.queries, at.rows, size, scale);
+  pack(row_of<T const>(args.dout, token) + at.head * size, args.dout.stride, tiles.dout, at.rows, size);
+  float means[query_block];  // of dweights under the softmax = dout . out
+  for (std::int64_t i = 0; i < at.rows; ++i) {
+    means[i] = dot(row_of<T const>(args.dout, token + i) + at.head * size,
+                   row_of<T const>(args.out, token + i) + at.head * size, size);
+  }
+  for (std::int64_t key = 0; key < at.begin + at.rows; key += key_block) {
+    std::int64_t const keys = smaller(key_block, at.begin + at.rows - key);
+    block_product({tiles.queries.data, tiles.queries.stride, 1},
+                  {tiles.keys_transposed.data + key, tiles.keys_transposed.stride}, tiles.weights, at.rows,
+                  padded(keys), size, false);
+    block_product({tiles.dout.data, tiles.dout.stride, 1},
+                  {tiles.values_transposed.data + key, tiles.values_transposed.stride}, tiles.dscores, at.rows,
+                  padded(keys), size, false);
+    for (std::int64_t i = 0; i < at.rows; ++i) {
+      soften_row(tiles.weights.data + i * tiles.weights.stride, tiles.dscores.data + i * tiles.dscores.stride,
+                 log_sum_exp[at.begin + i], means[i], smaller(keys, at.begin + i - key + 1), keys);
+    }
+    auto const from_key = [key](Block block) { return Block{block.data + key * block.stride, block.stride}; };
+    // Transposed left factors: element (key, query).
+    block_product({tiles.weights.data, 1, tiles.weights.stride}, tiles.dout, from_key(tiles.dvalues), keys, width,
+                  at.rows, true);
+    block_product({tiles.dscores.data, 1, tiles.dscores.stride}, tiles.queries, from_key(tiles.dkeys), keys, width,
+                  at.rows, true);
+    block_product({tiles.dscores.data, tiles.dscores.stride, 1}, from_key(tiles.keys), tiles.dqueries, at.rows, width,
+                  keys, key != 0);
+  }
+  for (std::int64_t i = 0; i < at.rows; ++i) {
+    T* const target = row_of<T>(args.dqkv, token + i) + at.head * size;
+    float const* const source = tiles.dqueries.data + i * tiles.dqueries.stride;
+#pragma omp simd
+    for (std::int64_t j = 0; j < size; ++j) store(target, j, scale * source[j]);
+  }
+}
+
+template <class T> void unpack(Block from, T* to, std::int64_t stride, std::int64_t rows, std::int64_t columns) {
+  for (std::int64_t i = 0; i < rows; ++i) {
+    float const* const source = from.data + i * from.stride;
+    T* const target = to + i * stride;
+#pragma omp simd
+    for (std::int64_t j = 0; j < columns; ++j) store(target, j, source[j]);
+  }
+}
+
+template <class T> void attention_backward_unit(AttentionArgs const& args, std::int64_t unit, float* scratch) {
+  AttentionShape const& shape = args.shape;
+  std::int64_t const batch = unit / shape.kv_heads;
+  std::int64_t const kv_head = unit % shape.kv_heads;
+  std::int64_t const group = shape.heads / shape.kv_heads;
+  std::int64_t const size = shape.head_size;
+  std::int64_t const first_token = batch * shape.sequence;
+  std::int64_t const key_column = (shape.heads + kv_head) * size;
+  std::int64_t const value_column = (shape.heads + shape.kv_heads + kv_head) * size;
+  Tiles const tiles = cut_tiles(shape, scratch);
+  T const* const row = row_of<T const>(args.qkv, first_token);
+  pack_transposed(row + key_column, args.qkv.stride, tiles.keys_transposed, shape.sequence, size);
+  pack_transposed(row + value_column, args.qkv.stride, tiles.values_transposed, shape.sequence, size);
+  pack(row + key_column, args.qkv.stride, tiles.keys, shape.sequence, size);
+  for (std::int64_t i = 0; i < shape.sequence * tiles.dkeys.stride; ++i) tiles.dkeys.data[i] = 0;
+  for (std::int64_t i = 0; i < shape.sequence * tiles.dvalues.stride; ++i) tiles.dvalues.data[i] = 0;
+
+  for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+    float const* const log_sum_exp = row_of<float const>(args.log_sum_exp, batch * shape.heads + head);
+    for (std::int64_t begin = 0; begin < shape.sequence; begin += query_block) {
+      Queries const at{first_token, head, begin, smaller(query_block, shape.sequence - begin)};
+      backward_block<T>(args, tiles, at, log_sum_exp);
+    }
+  }
+  T* const out_row = row_of<T>(args.dqkv, first_token);
+  unpack(tiles.dkeys, out_row + key_column, args.dqkv.stride, shape.sequence, size);
+  unpack(tiles.dvalues, out_row + value_column, args.dqkv.stride, shape.sequence, size);
+}
+
+}  // namespace
+
+std::int64_t attention_backward_scratch(AttentionShape const& shape) {
+  return cut_tiles(shape, nullptr).floats;
+}
+
+void attention_backward(AttentionArgs const& args, std::int64_t unit, float* scratch) {
+  if (args.qkv.dtype == DType::f32) {
+    attention_backward_unit<float>(args, unit, scratch);
+  } else {
+    attention_backward_unit<bfloat16>(args, unit, scratch);
+  }
+}
+
+}  // namespace jreg::backend::cpu::JREG_KERNEL_LEVEL

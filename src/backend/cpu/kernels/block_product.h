@@ -1,0 +1,88 @@
+#pragma once
+
+// Small matrix products on packed blocks in cache: what attention is made of.
+
+#include <cstdint>
+
+#include "backend/cpu/kernels/level.h"
+
+namespace jreg::backend::cpu::JREG_KERNEL_LEVEL {
+
+/// Floats in one vector register.
+#if defined(__AVX512F__)
+constexpr std::int64_t lanes = 16;
+#elif defined(__AVX__)
+constexpr std::int64_t lanes = 8;
+#else
+constexpr std::int64_t lanes = 4;
+#endif
+using Vector = float __attribute__((vector_size(lanes * sizeof(float))));
+
+constexpr std::int64_t padded(std::int64_t count) {
+  return (count + lanes - 1) / lanes * lanes;
+}
+
+/// The left factor: element (i, k) at data[i * row + k * column]; so a transpose costs nothing.
+struct Left {
+  float const* data;
+  std::int64_t row;
+  std::int64_t column;
+};
+
+/// Row-major block whose rows start at multiples of a vector and may be read and written up to padded(columns).
+struct Block {
+  float* data;
+  std::int64_t stride;
+};
+
+template <int rows, int vectors>
+inline void product_tile(Left a, float const* b, std::int64_t b_stride, float* c, std::int64_t c_stride,
+                         std::int64_t depth, bool accumulate) {
+  Vector sum[rows][vectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j) {
+      sum[i][j] = accumulate ? *reinterpret_cast<Vector const*>(c + i * c_stride + j * lanes) : Vector{};
+    }
+  }
+  for (std::int64_t k = 0; k < depth; ++k) {
+    Vector right[vectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j) right[j] = *reinterpret_cast<Vector const*>(b + k * b_stride + j * lanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) {
+      float const left = a.data[i * a.row + k * a.column];
+#pragma GCC unroll 4
+      for (int j = 0; j < vectors; ++j) sum[i][j] += left * right[j];
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j) *reinterpret_cast<Vector*>(c + i * c_stride + j * lanes) = sum[i][j];
+  }
+}
+
+template <int rows>
+inline void product_rows(Left a, Block b, Block c, std::int64_t columns, std::int64_t depth, bool accumulate) {
+  std::int64_t j = 0;
+  for (; j + 2 * lanes <= columns; j += 2 * lanes) {
+    product_tile<rows, 2>(a, b.data + j, b.stride, c.data + j, c.stride, depth, accumulate);
+  }
+  if (j < columns) product_tile<rows, 1>(a, b.data + j, b.stride, c.data + j, c.stride, depth, accumulate);
+}
+
+/// c (rows, columns) = a (rows, depth) b (depth, columns), or +=; columns is a multiple of `lanes`.
+inline void block_product(Left a, Block b, Block c, std::int64_t rows, std::int64_t columns, std::int64_t depth,
+                          bool accumulate) {
+  // 16 registers hold 6 x 2 sums, 32 hold 8 x 2 and more.
+  constexpr int tall = lanes == 16 ? 8 : 4;
+  std::int64_t i = 0;
+  auto const from_row = [&](std::int64_t row) { return Left{a.data + row * a.row, a.row, a.column}; };
+  auto const to_row = [&](std::int64_t row) { return Block{c.data + row * c.stride, c.stride}; };
+  for (; i + tall <= rows; i += tall) product_rows<tall>(from_row(i), b, to_row(i), columns, depth, accumulate);
+  for (; i < rows; ++i) product_rows<1>(from_row(i), b, to_row(i), columns, depth, accumulate);
+}
+
+}  // namespace jreg::backend::cpu::JREG_KERNEL_LEVEL
