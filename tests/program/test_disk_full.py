@@ -1,0 +1,58 @@
+"""A full disk: a message with path and system's text, exit 74, and the older checkpoint as it was."""
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+
+import support
+
+SKIPPED = 77
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """A file system of `size` mounted at `folder`; needs root."""
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True,
+                          text=True, check=False)
+    if done.returncode != 0:
+        raise OSError(done.stderr.strip())
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+class DiskFull(support.ProgramTest):
+    def test_a_checkpoint_that_does_not_fit_leaves_the_older_one(self):
+        with small_disk(self.folder / "disk", "2m") as disk:
+            changes = {"checkpoint__interval": 2, "checkpoint__keep": 0, "run__dir": disk / "run"}
+            self.jreg("train", *self.options("run", **changes), "--stop-at", 2)
+            free = shutil.disk_usage(disk).free
+            (disk / "ballast").write_bytes(b"\0" * max(0, free - 100_000))
+            result = self.jreg("train", *self.options("run", **changes), "--resume", "auto", check=74)
+            self.assertIn(str(disk / "run"), result.stderr)
+            self.assertIn("No space left on device", result.stderr)
+            (disk / "ballast").unlink()
+            names = [path.name for path in (disk / "run" / "checkpoints").iterdir() if path.is_dir()]
+            self.assertEqual(names, ["step_00000002"])
+            self.jreg("verify", disk / "run" / "checkpoints" / "step_00000002")
+            self.jreg("train", *self.options("run", **changes), "--resume", "auto")
+
+    def test_a_run_folder_on_a_full_disk_is_refused_by_name(self):
+        with small_disk(self.folder / "disk", "256k") as disk:
+            with contextlib.suppress(OSError), open(disk / "ballast", "wb") as ballast:
+                while True:
+                    ballast.write(b"\0" * 4096)
+                    ballast.flush()
+            result = self.jreg("train", *self.options("run", run__dir=disk / "run"), check=74)
+            self.assertIn(str(disk / "run"), result.stderr)
+
+
+if __name__ == "__main__":
+    probe = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
+    if os.geteuid() != 0 or probe.returncode != 0:
+        print("skipped: mounting a small disk needs root")
+        sys.exit(1 if os.environ.get("CI") == "true" else SKIPPED)
+    support.main()

@@ -1,0 +1,27 @@
+"""`cmake --install` puts a program that runs, and what goes with it, below a prefix."""
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+
+def main():
+    cmake, build = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as name:
+        prefix = pathlib.Path(name) / "usr"
+        subprocess.run([cmake, "--install", build, "--prefix", prefix], check=True, stdout=subprocess.DEVNULL)
+        files = {str(path.relative_to(prefix)) for path in prefix.rglob("*") if path.is_file()}
+        wanted = {"bin/jreg", "share/jreg/configs/quickstart.cfg", "share/jreg/launch/mpirun.sh",
+                  "share/jreg/tools/plot_dynamics.py", "share/doc/jreg/README.md", "share/doc/jreg/LICENSE"}
+        assert wanted <= files, f"not installed: {wanted - files}"
+        help_text = subprocess.run([prefix / "bin/jreg", "train", "--help"], check=True, capture_output=True, text=True)
+        assert "--train.steps" in help_text.stdout
+        # The installed launcher finds the installed program.
+        config = prefix / "share/jreg/configs/quickstart.cfg"
+        launched = subprocess.run([prefix / "share/jreg/launch/mpirun.sh", "-n", "1", config, "--data.train", "nowhere/t"],
+                                  capture_output=True, text=True, check=False, cwd=name, env={"PATH": "/usr/bin:/bin"})
+        assert launched.returncode == 2 and "nowhere/t" in launched.stderr, launched.stderr
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Stopping and resuming gives the run that was never stopped; damaged checkpoints are passed over."""
+import signal
+import subprocess
+import time
+
+import numpy as np
+
+import support
+
+CHECKPOINTS = {"checkpoint__interval": 2, "jreg__lambda": 0.4, "jreg__penalty": "jump"}
+
+
+class Resume(support.ProgramTest):
+    def assert_same_run(self, first, second):
+        steps = support.TINY["train.steps"]
+        self.assertEqual(support.differing_columns(support.read_columns(first), support.read_columns(second)), [])
+        last = f"checkpoints/step_{steps:08d}"
+        a, b = support.checkpoint_tensors(first / last), support.checkpoint_tensors(second / last)
+        self.assertGreater(len(a), 3 * 9 * support.TINY["model.layers"])
+        self.assertEqual(support.differing_columns({f"t/{n}": v for n, v in a.items()},
+                                                   {f"t/{n}": v for n, v in b.items()}), [])
+
+    def test_stopped_and_resumed_equals_uninterrupted(self):
+        for name, ranks, changes in (("one", 1, {}), ("four", 4, {"mesh__tensor": 2, "mesh__zero1": True})):
+            with self.subTest(mesh=name):
+                whole = self.train(f"{name}_whole", ranks=ranks, **CHECKPOINTS, **changes)
+                self.train(f"{name}_parts", "--stop-at", "3", ranks=ranks, **CHECKPOINTS, **changes)
+                self.assertTrue((self.folder / f"{name}_parts/checkpoints/step_00000003").is_dir())
+                parts = self.train(f"{name}_parts", "--resume", "auto", ranks=ranks, **CHECKPOINTS, **changes)
+                self.assert_same_run(whole, parts)
+
+    def test_a_killed_run_resumes_from_its_last_checkpoint(self):
+        changes = {**CHECKPOINTS, "train__steps": 400, "checkpoint__interval": 10}
+        whole = self.train("whole", **changes)
+        run = self.folder / "killed"
+        with subprocess.Popen([support.JREG, "train", *self.options("killed", **changes)], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as process:
+            deadline = time.monotonic() + 60
+            while not list(run.glob("checkpoints/step_*")) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            process.send_signal(signal.SIGKILL)
+        self.assertEqual(process.returncode, -signal.SIGKILL)
+        rows = len(support.read_columns(run)["train/step"])  # readable as it was left
+        self.assertGreaterEqual(rows, 10)
+        self.train("killed", "--resume", "auto", **changes)
+        self.assertEqual(support.differing_columns(support.read_columns(whole), support.read_columns(run)), [])
+
+    def test_resume_auto_starts_anew_without_a_checkpoint_and_rests_when_complete(self):
+        run = self.train("run", "--resume", "auto", train__steps=2)
+        before = (run / "dynamics.h5").read_bytes()
+        self.train("run", "--resume", "auto", train__steps=2)
+        self.assertEqual((run / "dynamics.h5").read_bytes(), before)
+
+    def test_a_damaged_checkpoint_is_found_and_passed_over(self):
+        run = self.train("run", "--stop-at", "4", **CHECKPOINTS)
+        newest = run / "checkpoints" / "step_00000004"
+        shard = sorted(newest.glob("rank_*.h5"))[0]
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 0x10
+        shard.write_bytes(content)
+        self.assert_refused(self.jreg("verify", newest, check=65), shard.name)
+        self.assert_refused(self.train("run", "--resume", "4", check=65, **CHECKPOINTS), shard.name)
+        result = self.jreg("train", *self.options("run", **CHECKPOINTS), "--resume", "auto")
+        self.assertIn(shard.name, result.stderr)
+        whole = self.train("whole", **CHECKPOINTS)
+        self.assert_same_run(whole, run)
+
+    def test_a_changed_architecture_is_refused(self):
+        self.train("run", "--stop-at", "2", **CHECKPOINTS)
+        result = self.train("run", "--resume", "auto", check=2, model__ffn=64, **CHECKPOINTS)
+        self.assert_refused(result, "model.ffn")
+
+    def test_a_signal_saves_and_returns_85(self):
+        changes = {**CHECKPOINTS, "train__steps": 100000, "checkpoint__interval": 0}
+        command = ["mpirun", "-q", "-n", "2", support.JREG, "train", *self.options("run", **changes)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            deadline = time.monotonic() + 60
+            while not (self.folder / "run" / "dynamics.h5").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(0.5)
+            process.send_signal(signal.SIGUSR1)  # mpirun passes it on
+            _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 85, errors)
+        saved = list((self.folder / "run" / "checkpoints").glob("step_*"))
+        self.assertEqual(len(saved), 1)
+        self.jreg("verify", saved[0])
+        step = int(saved[0].name.removeprefix("step_"))
+        self.assertEqual(support.read_columns(self.folder / "run")["train/step"][-1], step)
+
+    def test_a_nan_stops_all_ranks_before_the_update(self):
+        # A learning rate that throws the weights out of every range.
+        result = self.train("run", ranks=2, check=70, optim__learning_rate=1e30, optim__clip=0, optim__warmup_steps=0,
+                            train__steps=50, checkpoint__interval=1)
+        self.assertIn("step", result.stderr)
+        self.assertLess(len(result.stderr.splitlines()), 80)
+        self.assertTrue(np.isfinite(support.read_columns(self.folder / "run")["train/loss"]).all())
+
+
+if __name__ == "__main__":
+    support.main()
