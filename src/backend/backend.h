@@ -60,6 +60,9 @@ public:
   virtual std::size_t peak_bytes() const = 0;
 };
 
+/// Throws UserError when this build has no backend of that name, saying how to build it.
+void require_backend(std::string const& name);
+
 /// "cpu" or "cuda". Throws UserError when this build has no such backend, saying how to build it.
 std::unique_ptr<Backend> make_backend(std::string const& name, int node_local_rank);
 

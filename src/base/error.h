@@ -55,6 +55,13 @@ public:
       : Error{ExitCode::internal, fmt::format(text, std::forward<Args>(args)...)} {}
 };
 
+/// An error that every rank throws at the same place with the same text, so that one rank prints it and all of them
+/// end in order; any other error of one rank ends the others by force.
+class AgreedError : public Error {
+public:
+  using Error::Error;
+};
+
 /// A broken invariant of this program: a bug.
 class InternalError : public Error {
 public:

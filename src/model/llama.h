@@ -63,6 +63,9 @@ public:
   /// Logits of the last forward pass, (T, vocab_rows) f32.
   void logits(backend::Tensor const& out);
 
+  /// Whether forward passes record the angular rows (on by the options).
+  void set_measure(bool measure) noexcept { options_.measure = measure; }
+
   Dimensions const& dimensions() const noexcept { return dims_; }
   std::size_t activation_bytes() const noexcept { return arena_.bytes(); }
 

@@ -1,0 +1,98 @@
+#include "commands/train.h"
+
+#include <fmt/format.h>
+
+#include "backend/backend.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "config/parse.h"
+#include "config/validate.h"
+#include "data/token_file.h"
+#include "jump/weights.h"
+#include "mpi/session.h"
+#include "train/benchmark.h"
+#include "train/trainer.h"
+
+namespace jreg::commands {
+namespace {
+
+struct Request {
+  config::Config config;
+  train::TrainArguments arguments;
+
+  template <class Visit> void each(Visit&& visit) {
+    arguments.each(visit);
+    visit("backend", config.run.backend, config::Rule::one_of({"cpu", "cuda"}), "short for --run.backend");
+    visit("precision", config.run.precision, config::Rule::one_of({"auto", "fp32", "bf16"}),
+          "short for --run.precision");
+    config.each(visit);
+  }
+};
+
+/// Everything about the request that can be checked without the other ranks.
+void check(Request& request) {
+  config::Config& config = request.config;
+  config::resolve(config);
+  config::validate(config, mpi::launched_ranks());
+  jump::depth_weights(config.jreg.weights, config.jreg.penalty, config.model.layers);
+  if (request.arguments.benchmark) return;
+  if (config.data.train.empty())
+    throw UserError("data.train is empty: give the prefix of a token file (jreg tokenize)");
+  data::Sampler const sampler{data::TokenFile{config.data.train}.tokens(), config.train.sequence_length, 0};
+  if (config.data.validation.empty()) return;
+  data::Sampler::sequential(data::TokenFile{config.data.validation}.tokens(), config.train.sequence_length);
+}
+
+int run(Request const& request) {
+  int argc = 0;
+  char** argv = nullptr;
+  mpi::Session session{argc, argv};
+  log::set_rank(session.rank(), session.size());
+  try {
+    mpi::Communicator const world = mpi::Communicator::duplicate(MPI_COMM_WORLD);
+    if (world.size() != mpi::launched_ranks()) config::validate(request.config, world.size());
+    auto const backend = backend::make_backend(request.config.run.backend, world.split_node().rank());
+    if (request.arguments.benchmark) {
+      train::benchmark(request.config, world, *backend, request.arguments.benchmark_steps);
+      return static_cast<int>(ExitCode::done);
+    }
+    return static_cast<int>(train::Trainer{request.config, request.arguments, world, *backend}.run());
+  } catch (AgreedError const& error) {
+    if (session.rank() == 0) log::error(error);
+    return static_cast<int>(error.code());
+  } catch (std::exception const& error) {
+    log::error(error);
+    mpi::Session::abort(static_cast<int>(log::exit_code(error)));
+  }
+}
+
+}  // namespace
+
+int train(std::vector<std::string> const& arguments) {
+  Request request;
+  try {
+    auto const options = config::options_of(request);
+    if (std::string const file = config::find_argument(arguments, "config"); !file.empty()) {
+      config::parse_file(file, options);
+    }
+    config::parse_arguments(arguments, options, false);
+    check(request);
+    backend::require_backend(request.config.run.backend);
+  } catch (Error const& error) {
+    // Every rank finds the same before MPI starts; the first one tells.
+    if (mpi::launched_rank() == 0) log::error(error);
+    return static_cast<int>(error.code());
+  }
+  return run(request);
+}
+
+std::string train_help() {
+  Request request;
+  return fmt::format(
+      "jreg train --config FILE [--section.key value ...]\n\n"
+      "Pretrains a Llama model with JREG on the ranks of this launch (mpirun, srun, or alone). A later option\n"
+      "overrides an earlier one and the config file. Defaults stand in brackets.\n\n{}",
+      config::help_text(config::options_of(request)));
+}
+
+}  // namespace jreg::commands

@@ -1,0 +1,105 @@
+#include "train/benchmark.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+
+#include "train/batches.h"
+#include "train/machine.h"
+#include "train/update.h"
+
+namespace jreg::train {
+namespace {
+
+double quantile(std::vector<double> values, double share) {
+  std::ranges::sort(values);
+  auto const at = static_cast<std::size_t>(std::lround(share * static_cast<double>(values.size() - 1)));
+  return values[at];
+}
+
+/// Median of how much longer each update took than the plain one beside it in time, in percent.
+double paired_overhead(std::vector<double> const& seconds, std::vector<double> const& plain) {
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < seconds.size(); ++i) ratios.push_back(seconds[i] / plain[i]);
+  return 100 * (quantile(ratios, 0.5) - 1);
+}
+
+struct Kind {
+  char const* name;
+  Updater updater;
+  std::vector<double> seconds{};
+};
+
+double timed_update(Kind& kind, mesh::Mesh const& mesh, backend::Backend& backend, std::int64_t step) {
+  mesh.world().barrier();
+  auto const begin = std::chrono::steady_clock::now();
+  kind.updater.update(step, false);
+  backend.synchronize();
+  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  mesh.world().max(std::span{&seconds, 1});
+  return seconds;
+}
+
+}  // namespace
+
+void benchmark(config::Config const& config, mpi::Communicator const& world, backend::Backend& backend,
+               std::int64_t steps) {
+  mesh::Mesh const mesh{world, backend, static_cast<int>(config.mesh.tensor), config.model.kv_heads,
+                        config.mesh.sequence_parallel};
+  TrainingSession session{config, backend, mesh};
+  session.initialise();
+  BatchFeeder feeder{backend, config.train.sequence_length, session.micro_batch()};
+  BatchSource const source = [&](std::int64_t step, std::int64_t micro) {
+    std::int64_t const per_rank = config.train.global_batch / mesh.at().data_size;
+    std::int64_t const first =
+        step * config.train.global_batch + mesh.at().data * per_rank + micro * session.micro_batch();
+    return feeder.synthetic(config.run.seed, first, session.micro_batch(), config.model.vocab);
+  };
+  config::JregConfig off = config.jreg;
+  off.lambda = 0;
+  config::JregConfig on = config.jreg;
+  if (on.lambda == 0) on.lambda = 0.1;
+  std::array<Kind, 3> kinds{Kind{"no statistics", Updater{session, off, false, source}},
+                            Kind{"statistics", Updater{session, off, true, source}},
+                            Kind{"statistics and penalty", Updater{session, on, true, source}}};
+
+  constexpr std::int64_t warm_up = 2;
+  double gemm_rate = 0;
+  for (std::int64_t step = 0; step < warm_up + steps; ++step) {
+    for (Kind& kind : kinds) {
+      double const seconds = timed_update(kind, mesh, backend, step);
+      if (step >= warm_up) kind.seconds.push_back(seconds);
+    }
+    gemm_rate = std::max(gemm_rate, measured_gemm_rate(backend, session.store().dtype()));
+  }
+  world.sum(std::span{&gemm_rate, 1});
+  if (world.rank() != 0) return;
+
+  double const flop = model_flop(config);
+  auto const tokens = static_cast<double>(session.tokens_per_update());
+  fmt::print("{} rank(s), mesh {}, {} {}\n", world.size(), mesh.description(), config.run.precision,
+             backend.description());
+  fmt::print("{} parameters, {} tokens and {:.1f} model GFLOP an update, {} updates of each kind\n",
+             session.store().registry().global_size(), session.tokens_per_update(), flop / 1e9, steps);
+  fmt::print(
+      "matrix product rate in this run, all ranks: {:.1f} GFLOP/s; tensors {:.1f} MB a rank, peak resident {:.1f} "
+      "MB\n\n",
+      gemm_rate / 1e9, static_cast<double>(backend.peak_bytes()) / 1e6,
+      static_cast<double>(peak_resident_bytes()) / 1e6);
+  fmt::print("{:<24}{:>10}{:>10}{:>10}{:>10}{:>12}{:>11}{:>9}{:>11}\n", "", "median ms", "min ms", "10% ms", "90% ms",
+             "tokens/s", "GFLOP/s", "of peak", "overhead");
+  for (Kind const& kind : kinds) {
+    double const median = quantile(kind.seconds, 0.5);
+    fmt::print("{:<24}{:>10.1f}{:>10.1f}{:>10.1f}{:>10.1f}{:>12.0f}{:>11.1f}{:>8.1f}%{:>10.2f}%\n", kind.name,
+               median * 1e3, quantile(kind.seconds, 0) * 1e3, quantile(kind.seconds, 0.1) * 1e3,
+               quantile(kind.seconds, 0.9) * 1e3, tokens / median, flop / median / 1e9, 100 * flop / median / gemm_rate,
+               paired_overhead(kind.seconds, kinds[0].seconds));
+  }
+  std::fflush(stdout);
+}
+
+}  // namespace jreg::train

@@ -1,0 +1,116 @@
+#include "train/checkpointing.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace jreg::train {
+namespace {
+
+constexpr std::array kinds{std::pair{optim::StateKind::weight, store::TensorKind::weight},
+                           std::pair{optim::StateKind::first_moment, store::TensorKind::moment1},
+                           std::pair{optim::StateKind::second_moment, store::TensorKind::moment2}};
+
+/// Reads the rows of a part into `values`, whose rows that only pad the vocabulary are set to 0.
+void read_rows(store::CheckpointReader& reader, store::TensorKind kind, params::Parameter const& parameter,
+               std::int64_t row_begin, std::int64_t row_end, std::vector<float>& values) {
+  values.assign(static_cast<std::size_t>((row_end - row_begin) * parameter.local_columns()), 0.0F);
+  std::string const& name = parameter.declared.name;
+  store::TensorEntry const* const entry = reader.find(kind, name);
+  if (entry == nullptr) throw DataError("{}: holds no tensor {}", reader.folder().string(), name);
+  if (!(entry->shape == shape_of(parameter))) {
+    throw DataError("{}: tensor {} is {} x {}, the model's is {} x {}", reader.folder().string(), name,
+                    entry->shape.rows, entry->shape.columns, parameter.declared.rows, parameter.declared.columns);
+  }
+  store::Rectangle const part = rectangle_of(parameter, row_begin, row_end);
+  if (!part.empty()) reader.read_slice(kind, name, part, DType::f32, values.data());
+}
+
+bool changes_freely(std::string const& key) {
+  for (char const* const prefix : {"mesh.", "log.", "eval.", "probe.", "checkpoint."}) {
+    if (key.starts_with(prefix)) return true;
+  }
+  return key == "run.dir" || key == "run.backend" || key == "train.micro_batch";
+}
+
+}  // namespace
+
+store::Rectangle rectangle_of(params::Parameter const& parameter, std::int64_t row_begin, std::int64_t row_end) {
+  return {std::min(row_begin, parameter.declared.rows), std::min(row_end, parameter.declared.rows),
+          parameter.column_begin, parameter.column_end};
+}
+
+store::Shape shape_of(params::Parameter const& parameter) {
+  return {parameter.declared.rows, parameter.declared.columns, parameter.vector()};
+}
+
+HostSnapshot snapshot(TrainingSession const& session) {
+  std::vector<params::RowPart> const parts = session.adamw().written();
+  std::size_t size = 0;
+  for (params::RowPart const& part : parts) size += static_cast<std::size_t>(part.range.size());
+
+  HostSnapshot snapshot;
+  snapshot.values.resize(size * kinds.size());
+  float* next = snapshot.values.data();
+  for (auto const& [kind, file_kind] : kinds) {
+    for (params::RowPart const& part : parts) {
+      params::Parameter const& parameter = session.store().registry()[part.parameter];
+      session.adamw().read(kind, part.range, next);
+      snapshot.slices.push_back({parameter.declared.name, file_kind, DType::f32, shape_of(parameter),
+                                 rectangle_of(parameter, part.row_begin, part.row_end), next});
+      next += part.range.size();
+    }
+  }
+  return snapshot;
+}
+
+void restore(TrainingSession& session, store::CheckpointReader& reader) {
+  params::Registry const& registry = session.store().registry();
+  std::vector<float> values;
+  for (params::Parameter const& parameter : registry.all()) {
+    read_rows(reader, store::TensorKind::weight, parameter, parameter.row_begin, parameter.row_end, values);
+    session.adamw().write(optim::StateKind::weight, {parameter.offset, parameter.end()}, values.data());
+  }
+  for (auto const& [kind, file_kind] : kinds) {
+    if (kind == optim::StateKind::weight) continue;
+    for (params::RowPart const& part : session.adamw().owned()) {
+      read_rows(reader, file_kind, registry[part.parameter], part.row_begin, part.row_end, values);
+      session.adamw().write(kind, part.range, values.data());
+    }
+  }
+}
+
+store::KeyValues key_values(config::Config config) {
+  store::KeyValues values;
+  for (config::Option const& option : config::options_of(config)) values.emplace_back(option.name, option.get());
+  return values;
+}
+
+void check_same_run(config::Config const& config, store::KeyValues const& stored,
+                    std::vector<std::string> const& allowed) {
+  std::vector<std::string> refused;
+  bool architecture = false;
+  for (auto const& [key, value] : key_values(config)) {
+    auto const before = std::ranges::find(stored, key, &std::pair<std::string, std::string>::first);
+    if (before == stored.end() || before->second == value) continue;
+    std::string const change = fmt::format("{} {} -> {}", key, before->second, value);
+    bool const model = key.starts_with("model.");
+    if (changes_freely(key) || (!model && std::ranges::find(allowed, key) != allowed.end())) {
+      log::info("changed since the checkpoint: {}", change);
+    } else {
+      refused.push_back(change);
+      architecture = architecture || model;
+    }
+  }
+  if (refused.empty()) return;
+  throw UserError("the checkpoint belongs to another configuration: {}; {}", fmt::join(refused, ", "),
+                  architecture ? "the architecture cannot change"
+                               : "give --allow-change KEY[,KEY] to change what is not the architecture");
+}
+
+}  // namespace jreg::train

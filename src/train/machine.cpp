@@ -1,0 +1,76 @@
+#include "train/machine.h"
+
+#include <omp.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <ctime>
+
+#include "backend/arena.h"
+#include "base/log.h"
+
+namespace jreg::train {
+
+double measured_gemm_rate(backend::Backend& backend, DType dtype) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::int64_t size = 1024;
+  backend::Tensor x;
+  backend::Tensor w;
+  backend::Tensor y;
+  backend::Arena const arena{backend, [&](backend::Placer& placer) {
+                               x = placer.tensor(dtype, size, size);
+                               w = placer.tensor(dtype, size, size);
+                               y = placer.tensor(dtype, size, size);
+                             }};
+  backend.ops().zero(x);
+  backend.ops().zero(w);
+  double best = 0;
+  auto const begin = Clock::now();
+  for (int i = 0; i < 3 || (i < 200 && Clock::now() - begin < std::chrono::milliseconds{150}); ++i) {
+    auto const before = Clock::now();
+    backend.ops().linear(x, w, y);
+    backend.synchronize();
+    double const seconds = std::chrono::duration<double>(Clock::now() - before).count();
+    best = std::max(best, 2.0 * size * size * size / seconds);
+  }
+  return best;
+}
+
+std::int64_t peak_resident_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
+std::string utc_now() {
+  std::time_t const now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  std::array<char, 32> text{};
+  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text.data();
+}
+
+void warn_of_narrow_binding() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  int const cores = CPU_COUNT(&allowed);
+  if (cores < omp_get_max_threads()) {
+    log::warning(
+        "{} OpenMP threads may use only {} core(s) of {}: set OMP_NUM_THREADS, or launch with --map-by "
+        "slot:PE=<threads> or --bind-to none",
+        omp_get_max_threads(), cores, host_name());
+  }
+}
+
+}  // namespace jreg::train

@@ -1,0 +1,281 @@
+#include "train/trainer.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "base/version.h"
+#include "config/parse.h"
+#include "store/agree.h"
+#include "train/checkpointing.h"
+#include "train/machine.h"
+
+namespace jreg::train {
+namespace {
+
+std::vector<std::string> split_list(std::string const& text) {
+  std::vector<std::string> parts;
+  std::istringstream stream{text};
+  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
+  return parts;
+}
+
+bool due(std::int64_t step, std::int64_t interval, std::int64_t last) {
+  return step == last || (interval > 0 && step % interval == 0);
+}
+
+/// Takes the lock on the run folder and refuses one that holds another run's checkpoints.
+std::optional<store::RunFolder> take_run_folder(config::Config const& config, TrainArguments const& arguments,
+                                                mpi::Communicator const& world) {
+  std::optional<store::RunFolder> folder;
+  store::agree_on_first(world, [&] {
+    folder.emplace(config.run.dir);
+    if (arguments.resume.empty() && !store::list_checkpoints(config.run.dir).empty()) {
+      throw UserError("run.dir = {}: holds checkpoints already; give --resume auto to go on, or another run.dir",
+                      config.run.dir);
+    }
+  });
+  return folder;
+}
+
+}  // namespace
+
+Trainer::Files Trainer::open_files(config::Config const& config, mpi::Communicator const& world) {
+  std::optional<Files> files;
+  store::agree(world, [&] {
+    files.emplace(Files{data::TokenFile{config.data.train}, std::nullopt});
+    if (!config.data.validation.empty()) files->validation.emplace(config.data.validation);
+  });
+  return std::move(*files);
+}
+
+Trainer::Trainer(config::Config const& config, TrainArguments const& arguments, mpi::Communicator const& world,
+                 backend::Backend& backend)
+    : config_{config},
+      arguments_{arguments},
+      files_{open_files(config, world)},
+      folder_{take_run_folder(config, arguments, world)},
+      backend_{backend},
+      mesh_{world, backend, static_cast<int>(config.mesh.tensor), config.model.kv_heads, config.mesh.sequence_parallel},
+      session_{config, backend, mesh_},
+      sampler_{files_.train.tokens(), config.train.sequence_length, config.run.seed},
+      plan_{config.train.global_batch, mesh_.at().data_size, mesh_.at().data, config.train.micro_batch},
+      feeder_{backend, config.train.sequence_length, session_.micro_batch()},
+      updater_{session_, config.jreg, true,
+               [this](std::int64_t step, std::int64_t micro) {
+                 return feeder_.load(files_.train, sampler_, plan_.first_sample(step, micro), plan_.micro_batch(),
+                                     config_.model.vocab);
+               }},
+      evaluator_{session_, feeder_, files_.validation ? *files_.validation : files_.train},
+      trajectory_{config.model.layers} {
+  std::optional<std::filesystem::path> const checkpoint = choose_checkpoint();
+  if (checkpoint) {
+    resume_from(*checkpoint);
+  } else {
+    begin();
+  }
+  open_records();
+}
+
+std::optional<std::filesystem::path> Trainer::choose_checkpoint() const {
+  std::string chosen;
+  store::agree_on_first(mesh_.world(), [&] {
+    std::string const& resume = arguments_.resume;
+    bool const number = !resume.empty() && std::ranges::all_of(resume, [](char c) { return c >= '0' && c <= '9'; });
+    if (resume == "auto") {
+      if (auto const latest = store::find_latest(config_.run.dir)) chosen = latest->string();
+    } else if (number) {
+      chosen = store::checkpoint_folder(config_.run.dir, std::stoll(resume)).string();
+    } else {
+      chosen = resume;
+    }
+  });
+  mesh_.world().broadcast(chosen, 0);
+  if (chosen.empty()) return std::nullopt;
+  return chosen;
+}
+
+void Trainer::begin() {
+  run_id_ =
+      fmt::format("{:016x}", stable_hash(fmt::format("{} {} {}", host_name(), getpid(),
+                                                     std::chrono::system_clock::now().time_since_epoch().count())));
+  mesh_.world().broadcast(run_id_, 0);
+  session_.initialise();
+}
+
+void Trainer::resume_from(std::filesystem::path const& folder) {
+  store::agree(mesh_.world(), [&] {
+    store::CheckpointReader reader{folder};
+    store::State const& state = reader.state();
+    check_same_run(config_, state.config, split_list(arguments_.allow_change));
+    restore(session_, reader);
+    session_.adamw().set_updates(state.adamw_steps);
+    updater_.penalty().set_gates({state.jump_gates.begin(), state.jump_gates.end()});
+    step_ = state.step;
+    skipped_ = state.skipped_updates;
+    run_id_ = state.run_id;
+    if (first_rank()) trajectory_ = reader.trajectory();
+  });
+  saved_at_ = step_;
+  log::info("resumed at step {} from {}", step_, folder.string());
+}
+
+void Trainer::open_records() {
+  double rate = measured_gemm_rate(backend_, session_.store().dtype());
+  mesh_.world().sum(std::span{&rate, 1});
+  std::vector<std::string> const all_hosts = mesh_.world().all_gather(host_name());
+  std::set<std::string> const hosts{all_hosts.begin(), all_hosts.end()};
+  store::agree_on_first(mesh_.world(), [&] {
+    folder_->write_config(config::ini_text(config::options_of(config_)));
+    dynamics_.emplace(folder_->dynamics_file(),
+                      store::DynamicsHeader{key_values(config_), {hosts.begin(), hosts.end()}, utc_now()}, trajectory_);
+  });
+  std::int64_t const last =
+      arguments_.stop_at >= 0 ? std::min(arguments_.stop_at, config_.train.steps) : config_.train.steps;
+  progress_.emplace(Progress::Scale{.tokens_per_update = session_.tokens_per_update(),
+                                    .flop_per_update = model_flop(config_),
+                                    .gemm_rate = rate,
+                                    .last_step = last,
+                                    .log_interval = config_.record.log_interval},
+                    folder_ ? &*folder_ : nullptr);
+  log_header();
+  log::info("matrix product rate of all ranks: {:.1f} GFLOP/s", rate / 1e9);
+}
+
+void Trainer::log_header() const {
+  config::Config const& c = config_;
+  log::info("jreg {} ({}), run {} in {}", version(), commit(), run_id_, c.run.dir);
+  log::info("{} rank(s), mesh {}, {} {}", mesh_.world().size(), mesh_.description(), c.run.precision,
+            backend_.description());
+  log::info("model: {} layers, hidden {}, heads {}/{}, ffn {}, vocabulary {}: {} parameters", c.model.layers,
+            c.model.hidden, c.model.heads, c.model.kv_heads, c.model.ffn, c.model.vocab,
+            session_.store().registry().global_size());
+  log::info("data: {} tokens in {}; an update takes {} sequences of {} = {} tokens, {} at a time on a data rank",
+            files_.train.tokens(), files_.train.prefix(), c.train.global_batch, c.train.sequence_length,
+            session_.tokens_per_update(), session_.micro_batch());
+  if (!files_.validation) log::info("data.validation is empty: probes look at the first training sequences");
+  log::info("JREG: penalty {}, weights {}, lambda {}, final state {}", c.jreg.penalty, c.jreg.weights, c.jreg.lambda,
+            c.jreg.final_state);
+  log::info("memory of this rank's tensors: {:.1f} MB", static_cast<double>(backend_.bytes_in_use()) / 1e6);
+  if (first_rank()) warn_of_narrow_binding();
+}
+
+ExitCode Trainer::run() {
+  std::int64_t const end =
+      arguments_.stop_at >= 0 ? std::min(arguments_.stop_at, config_.train.steps) : config_.train.steps;
+  if (step_ >= end) {
+    log::info("nothing to do: the run is at step {} of {}", step_, end);
+    return ExitCode::done;
+  }
+  if (step_ == 0) look(0);
+  while (step_ < end) {
+    UpdateResult const result = updater_.update(step_, SignalWatch::raised());
+    ++step_;
+    if (!result.applied) refuse_nonfinite(step_, result);
+    record(step_, result);
+    look(step_);
+    bool const last = step_ == end;
+    if (last || result.flagged || due(step_, config_.record.checkpoint_interval, end)) save(step_);
+    if (result.flagged && !last) {
+      log::info("asked to end by a signal: checkpoint of step {} is complete; start again with --resume auto", step_);
+      return ExitCode::signalled;
+    }
+  }
+  if (dynamics_) dynamics_->close();
+  log::info("done: step {} of {}", step_, config_.train.steps);
+  return ExitCode::done;
+}
+
+void Trainer::refuse_nonfinite(std::int64_t step, UpdateResult const& result) {
+  std::string const where =
+      result.bad_data_rank >= 0
+          ? fmt::format("the loss is {} on rank {}", result.loss, result.bad_data_rank * mesh_.at().tensor_size)
+          : fmt::format("the gradient norm is {} (all losses are finite)", result.grad_norm);
+  if (config_.train.on_nonfinite == "stop") {
+    throw AgreedError{ExitCode::internal,
+                      fmt::format("update {}: {}; nothing was changed by it, the last checkpoint is good. Lower "
+                                  "optim.learning_rate, or set train.on_nonfinite = skip",
+                                  step, where)};
+  }
+  ++skipped_;
+  if (first_rank()) log::warning("update {} skipped: {} ({} skipped so far)", step, where, skipped_);
+}
+
+void Trainer::record(std::int64_t step, UpdateResult const& result) {
+  double const rate = progress_->updated(step, result);
+  if (!first_rank()) return;
+  store::TrainRow const row{.step = step,
+                            .tokens = step * session_.tokens_per_update(),
+                            .loss = result.loss,
+                            .jreg = result.jreg,
+                            .jreg_lambda = result.jreg_lambda,
+                            .learning_rate = result.learning_rate,
+                            .grad_norm = result.grad_norm,
+                            .tokens_per_second = rate,
+                            .displacement = result.jump.displacement,
+                            .jump_rate = result.jump.jump_rate,
+                            .hidden_norm = result.jump.hidden_norm};
+  trajectory_.append(row);
+  dynamics_->append(row);
+}
+
+void Trainer::look(std::int64_t step) {
+  config::RecordConfig const& interval = config_.record;
+  bool const validate = files_.validation && step > 0 && due(step, interval.eval_interval, config_.train.steps);
+  bool const probe = probe_is_due(step, interval.probe_interval, config_.train.steps);
+  if (!validate && !probe) return;
+  progress_->pause();
+  if (validate) {
+    double const loss = evaluator_.loss(interval.eval_batches * config_.train.global_batch);
+    progress_->validation(step, loss);
+    if (first_rank()) {
+      trajectory_.append(store::ValidationRow{step, loss});
+      dynamics_->append(store::ValidationRow{step, loss});
+    }
+  }
+  if (probe) {
+    store::ProbeRow const row = evaluator_.probe(step, interval.probe_sequences);
+    if (first_rank()) {
+      trajectory_.append(row);
+      dynamics_->append(row);
+    }
+  }
+  progress_->resume();
+}
+
+void Trainer::save(std::int64_t step) {
+  if (saved_at_ == step) return;
+  progress_->pause();
+  auto const begin = std::chrono::steady_clock::now();
+  HostSnapshot const shares = snapshot(session_);
+  auto const& gates = updater_.penalty().gates();
+  store::State const state{.step = step,
+                           .tokens = step * session_.tokens_per_update(),
+                           .sampler_position = step * config_.train.global_batch,
+                           .adamw_steps = session_.adamw().updates(),
+                           .skipped_updates = skipped_,
+                           .jump_gates = {gates.begin(), gates.end()},
+                           .layers = config_.model.layers,
+                           .data_ranks = mesh_.at().data_size,
+                           .tensor_ranks = mesh_.at().tensor_size,
+                           .zero1 = config_.mesh.zero1,
+                           .run_id = run_id_,
+                           .config = key_values(config_)};
+  store::SaveReport const report =
+      store::save(mesh_.world(), config_.run.dir, state, first_rank() ? &trajectory_ : nullptr, shares.slices,
+                  config_.record.checkpoint_keep);
+  saved_at_ = step;
+  double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  progress_->checkpoint(step, report.folder.string(), report.bytes, seconds);
+  progress_->resume();
+}
+
+}  // namespace jreg::train

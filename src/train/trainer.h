@@ -1,0 +1,98 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/exit_code.h"
+#include "config/config.h"
+#include "data/batch.h"
+#include "data/sampler.h"
+#include "data/token_file.h"
+#include "mpi/communicator.h"
+#include "store/checkpoint.h"
+#include "store/dynamics.h"
+#include "store/run_folder.h"
+#include "train/batches.h"
+#include "train/evaluation.h"
+#include "train/progress.h"
+#include "train/session.h"
+#include "train/signals.h"
+#include "train/update.h"
+
+namespace jreg::train {
+
+/// What the command line adds to the config.
+struct TrainArguments {
+  std::string config;
+  std::string resume;
+  std::string allow_change;
+  std::int64_t stop_at = -1;
+  bool benchmark = false;
+  std::int64_t benchmark_steps = 10;
+
+  template <class Visit> void each(Visit&& visit) {
+    using config::Rule;
+    visit("config", config, Rule::any(), "INI file with the options below, [section] and key = value");
+    visit("resume", resume, Rule::any(),
+          "auto (newest checkpoint of run.dir, or from step 0 where there is none), a step, or a checkpoint folder");
+    visit("allow-change", allow_change, Rule::any(),
+          "with --resume: keys, with commas, that may differ from the checkpoint's");
+    visit("stop-at", stop_at, Rule::at_least(-1),
+          "end early after this update, with a checkpoint (train.steps goes on fixing the schedule); -1: do not");
+    visit("benchmark", benchmark, Rule::is_flag(),
+          "time updates on synthetic tokens with and without JREG; reads and writes no file");
+    visit("benchmark-steps", benchmark_steps, Rule::at_least(1), "updates of each kind that --benchmark times");
+  }
+};
+
+/// A training run: resume or begin, update, look, record, save, end.
+class Trainer {
+public:
+  /// Collective over `world`. Errors that all ranks know of are AgreedErrors.
+  Trainer(config::Config const& config, TrainArguments const& arguments, mpi::Communicator const& world,
+          backend::Backend& backend);
+
+  /// Trains to the end, to --stop-at, or to a signal.
+  ExitCode run();
+
+private:
+  struct Files {  // opened on every rank
+    data::TokenFile train;
+    std::optional<data::TokenFile> validation;
+  };
+  static Files open_files(config::Config const& config, mpi::Communicator const& world);
+  std::optional<std::filesystem::path> choose_checkpoint() const;
+  void begin();
+  void resume_from(std::filesystem::path const& folder);
+  void open_records();
+  void log_header() const;
+
+  void record(std::int64_t step, UpdateResult const& result);
+  void refuse_nonfinite(std::int64_t step, UpdateResult const& result);
+  void look(std::int64_t step);
+  void save(std::int64_t step);
+  bool first_rank() const noexcept { return mesh_.world().rank() == 0; }
+
+  config::Config config_;
+  TrainArguments arguments_;
+  SignalWatch signals_;
+  Files files_;
+  std::optional<store::RunFolder> folder_;  // first rank only
+  backend::Backend& backend_;
+  mesh::Mesh mesh_;
+  TrainingSession session_;
+  data::Sampler sampler_;
+  data::BatchPlan plan_;
+  BatchFeeder feeder_;
+  Updater updater_;
+  Evaluator evaluator_;
+  store::Trajectory trajectory_;                 // first rank only fills it
+  std::optional<store::DynamicsFile> dynamics_;  // first rank only
+  std::optional<Progress> progress_;
+  std::string run_id_;
+  std::int64_t step_ = 0;  // updates done
+  std::int64_t skipped_ = 0;
+  std::int64_t saved_at_ = -1;
+};
+
+}  // namespace jreg::train

@@ -1,0 +1,130 @@
+#include "train/update.h"
+
+#include <cmath>
+
+#include "base/error.h"
+
+namespace jreg::train {
+
+using backend::Tensor;
+
+PackedSums::PackedSums(backend::Backend& backend, mesh::Mesh const& mesh, std::int64_t layers)
+    : backend_{backend}, mesh_{mesh} {
+  std::int64_t const angular = (layers + 1) * backend::angular_sums;
+  std::int64_t const ranks = mesh.at().data_size;
+  arena_ = backend::Arena{backend,
+                          [&](backend::Placer& placer) { whole_ = placer.tensor(DType::f64, 1, angular + ranks + 1); }};
+  angular_ = whole_.column_range(0, angular).reshaped(layers + 1, backend::angular_sums);
+  losses_ = whole_.column_range(angular, angular + ranks);
+  loss_ = losses_.column_range(mesh.at().data, mesh.at().data + 1);
+  flag_ = whole_.column_range(angular + ranks, angular + ranks + 1);
+  host_.resize(static_cast<std::size_t>(whole_.columns));
+}
+
+void PackedSums::clear(bool flag) {
+  backend_.ops().zero(whole_);
+  double const value = flag ? 1 : 0;
+  backend_.copy_from_host(flag_.data, &value, sizeof value);
+}
+
+void PackedSums::begin() {
+  // Every token counts once: tensor ranks hold the same losses, and the same hidden states unless they split tokens.
+  if (mesh_.at().tensor != 0) {
+    backend_.ops().zero(losses_);
+    if (!mesh_.sequence_parallel()) backend_.ops().zero(angular_);
+  }
+  under_way_ = mesh_.all().begin_all_reduce(whole_);
+}
+
+void PackedSums::progress() {
+  if (under_way_) under_way_->progress();
+}
+
+void PackedSums::finish() {
+  under_way_->finish();
+  under_way_.reset();
+  backend_.copy_to_host(host_.data(), whole_.data, static_cast<std::size_t>(whole_.bytes()));
+}
+
+std::span<double const> PackedSums::angular_sums() const {
+  return std::span{host_}.first(static_cast<std::size_t>(angular_.size()));
+}
+
+double PackedSums::loss_of(int rank) const {
+  return host_[static_cast<std::size_t>(angular_.size()) + static_cast<std::size_t>(rank)];
+}
+
+double PackedSums::loss_sum() const {
+  double sum = 0;
+  for (int rank = 0; rank < mesh_.at().data_size; ++rank) sum += loss_of(rank);
+  return sum;
+}
+
+bool PackedSums::flagged() const {
+  return host_.back() > 0;
+}
+
+Updater::Updater(TrainingSession& session, config::JregConfig const& jreg, bool measure, BatchSource source)
+    : session_{session},
+      source_{std::move(source)},
+      measure_{measure},
+      micro_batches_{session.config().train.global_batch / session.mesh().at().data_size / session.micro_batch()},
+      penalty_{jreg, session.config().model.layers},
+      schedule_{session.config().optim, session.config().train.steps},
+      sums_{session.backend(), session.mesh(), session.config().model.layers} {
+  expect(measure || jreg.lambda == 0, "a penalty needs the statistics");
+}
+
+UpdateResult Updater::update(std::int64_t step, bool flag) {
+  model::Llama& model = session_.model();
+  optim::GradientReducer& reducer = session_.reducer();
+  params::Store const& store = session_.store();
+  std::int64_t const tokens = session_.tokens_per_update();
+  std::vector<double> const coefficients =  // (L), or none
+      penalty_.active(step) ? penalty_.coefficients(step, tokens) : std::vector<double>{};
+
+  model.set_measure(measure_);
+  session_.backend().ops().zero(store.flat_gradients({0, store.registry().flat_size()}));
+  sums_.clear(flag);
+  for (std::int64_t micro = 0; micro < micro_batches_; ++micro) {
+    model::MicroBatch const batch = source_(step, micro);
+    model.forward(batch);
+    if (measure_) model.add_statistics(sums_.angular());
+    model.loss_and_gradient(batch, sums_.loss(), 1.0F / static_cast<float>(tokens));
+    model::BackwardHooks hooks;
+    if (micro + 1 == micro_batches_) {  // gradients and sums become complete: they travel while backward runs
+      sums_.begin();
+      hooks.unit_done = [&](std::size_t unit) { reducer.unit_done(unit); };
+      hooks.between = [&] { reducer.progress(), sums_.progress(); };
+    }
+    model.backward(batch, coefficients, hooks);
+  }
+  sums_.finish();
+  reducer.finish();  // from here gradients are equal on all data ranks
+
+  UpdateResult result = measured(step, session_.gradient_norm().measure());
+  if (!result.applied) return result;
+  if (measure_) penalty_.observe(result.jump);  // gates of the next update
+  session_.adamw().step(result.learning_rate, optim::clip_factor(result.grad_norm, session_.config().optim.clip));
+  return result;
+}
+
+UpdateResult Updater::measured(std::int64_t step, double grad_norm) const {
+  UpdateResult result;
+  result.loss = sums_.loss_sum() / static_cast<double>(session_.tokens_per_update());
+  if (measure_) {
+    result.jump = jump::statistics_of(sums_.angular_sums(), session_.config().model.layers);
+    result.jreg = penalty_.value(result.jump);
+  }
+  result.jreg_lambda = penalty_.lambda(step);
+  result.learning_rate = schedule_.at(step);
+  result.grad_norm = grad_norm;
+  result.flagged = sums_.flagged();
+  result.applied = std::isfinite(result.loss) && std::isfinite(grad_norm);
+  for (int rank = 0; rank < session_.mesh().at().data_size && result.bad_data_rank < 0; ++rank) {
+    if (!std::isfinite(sums_.loss_of(rank))) result.bad_data_rank = rank;
+  }
+  return result;
+}
+
+}  // namespace jreg::train

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "jump/penalty.h"
+#include "jump/statistics.h"
+#include "optim/schedule.h"
+#include "train/session.h"
+
+namespace jreg::train {
+
+/// Sums over all tokens of an update, on their way through one packed all-reduce: the angular sums of every layer, the
+/// loss of every data rank, and a flag that any rank may raise.
+class PackedSums {
+public:
+  PackedSums(backend::Backend& backend, mesh::Mesh const& mesh, std::int64_t layers);
+
+  /// Sets all to zero; `flag` is this rank's.
+  void clear(bool flag);
+  backend::Tensor angular() const { return angular_; }  // (L + 1, angular_sums) f64
+  backend::Tensor loss() const { return loss_; }        // (1, 1) f64, this data rank's
+
+  /// Starts the reduction; the tensors above must not be touched until finish().
+  void begin();
+  void progress();
+  void finish();
+
+  // After finish(), the same on every rank.
+  std::span<double const> angular_sums() const;
+  /// Sum of losses of data rank `rank`'s tokens.
+  double loss_of(int rank) const;
+  double loss_sum() const;
+  bool flagged() const;
+
+private:
+  backend::Backend& backend_;
+  mesh::Mesh const& mesh_;
+  backend::Tensor whole_;
+  backend::Tensor angular_;
+  backend::Tensor losses_;  // (1, data ranks)
+  backend::Tensor loss_;
+  backend::Tensor flag_;
+  backend::Arena arena_;
+  std::unique_ptr<backend::Pending> under_way_;
+  std::vector<double> host_;
+};
+
+/// Gives micro-batch `micro` of update `step`.
+using BatchSource = std::function<model::MicroBatch(std::int64_t step, std::int64_t micro)>;
+
+/// What an update measured; the same on every rank.
+struct UpdateResult {
+  double loss = 0;  // mean cross entropy, nats per token
+  double jreg = 0;  // R
+  double jreg_lambda = 0;
+  double learning_rate = 0;
+  double grad_norm = 0;  // before clipping
+  jump::JumpStatistics jump;
+  bool applied = true;     // false: loss or gradient were not finite, the weights are as they were
+  int bad_data_rank = -1;  // first data rank with a loss that is not finite
+  bool flagged = false;    // some rank raised its flag before the update
+};
+
+/// One update of a run: the step that everything else is there for.
+class Updater {
+public:
+  /// `jreg` is the penalty to train with; `measure` = false leaves the statistics out altogether (then there is no
+  /// penalty either).
+  Updater(TrainingSession& session, config::JregConfig const& jreg, bool measure, BatchSource source);
+
+  /// Update `step` (0, 1, ...). `flag`: see PackedSums. Collective over all ranks.
+  UpdateResult update(std::int64_t step, bool flag);
+
+  jump::Penalty& penalty() noexcept { return penalty_; }
+  jump::Penalty const& penalty() const noexcept { return penalty_; }
+
+private:
+  UpdateResult measured(std::int64_t step, double grad_norm) const;
+
+  TrainingSession& session_;
+  BatchSource source_;
+  bool measure_;
+  std::int64_t micro_batches_;
+  jump::Penalty penalty_;
+  optim::Schedule schedule_;
+  PackedSums sums_;
+};
+
+}  // namespace jreg::train
