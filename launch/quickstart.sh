@@ -34,10 +34,11 @@ cmake --build "${build}" --target jreg > "${out}/build.log" || die "the build fa
 export JREG=${JREG:-${build}/bin/jreg}
 python=$(find_python)
 
-if [[ ! -f ${out}/data/train.idx || ! -f ${out}/data/validation.idx ]]; then
+if [[ ! -f ${out}/data/corpus_train.idx || ! -f ${out}/data/corpus_validation.idx ]]; then
   stage "Corpus and tokens, in ${out}/data"
   "${python}" tools/make_corpus.py --output "${out}/data/corpus.jsonl"
-  "${JREG}" tokenize --jsonl-field text --train-vocab 4096 --validation 0.02 --output "${out}/data" "${out}/data/corpus.jsonl"
+  "${JREG}" tokenize --jsonl-field text --train-vocab 4096 --validation 0.02 --overwrite --output "${out}/data/corpus" \
+    "${out}/data/corpus.jsonl"
 fi
 
 train() {
@@ -51,5 +52,5 @@ train jreg --jreg.lambda "${lambda}" "$@"
 
 stage "Report"
 "${python}" tools/plot_dynamics.py "${out}/baseline" "${out}/jreg" --output "${out}/report.png"
-"${python}" tools/run_table.py "${out}/baseline" "${out}/jreg" --tokens "${out}/data/train"
+"${python}" tools/run_table.py "${out}/baseline" "${out}/jreg" --tokens "${out}/data/corpus_train"
 stage "Done: ${out}/report.png"
