@@ -85,11 +85,11 @@ private:
   params::Store const& store_;
   Dimensions dims_;
   TokenExchange exchange_;
-  backend::Arena arena_;
   Activations whole_;  // for the largest micro-batch
-  Activations now_;    // for the current one
   backend::Tensor cosine_;
   backend::Tensor sine_;
+  backend::Arena arena_;  // places the three above, so it is made after them
+  Activations now_;       // for the current micro-batch
   BlockContext context_;
   HeadContext head_;
 };
