@@ -34,7 +34,7 @@ cmake --build "${build}" --target jreg > "${out}/build.log" || die "the build fa
 export JREG=${JREG:-${build}/bin/jreg}
 python=$(find_python)
 
-if [[ ! -f ${out}/data/corpus_train.idx || ! -f ${out}/data/corpus_validation.idx ]]; then
+if [[ ! -f ${out}/data/corpus.json ]]; then  # what tokenize writes last
   stage "Corpus and tokens, in ${out}/data"
   "${python}" tools/make_corpus.py --output "${out}/data/corpus.jsonl"
   "${JREG}" tokenize --jsonl-field text --train-vocab 4096 --validation 0.02 --overwrite --output "${out}/data/corpus" \
