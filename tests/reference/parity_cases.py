@@ -1,8 +1,31 @@
 """The tiny models on which the program must equal the PyTorch reference."""
 
+import math
 from dataclasses import dataclass, field
 
 from llama_reference import Jreg, Model, RopeScaling
+
+
+@dataclass
+class Optim:
+    """AdamW with decay on matrices only, clipping and warm-up + cosine."""
+
+    learning_rate: float = 0.05
+    min_learning_rate: float = 0.01
+    warmup_steps: int = 2
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    clip: float = 0.5
+    steps: int = 5
+
+    def rates(self):
+        rising = [self.learning_rate * (step + 1) / self.warmup_steps for step in range(self.warmup_steps)]
+        falls = self.steps - self.warmup_steps
+        falling = [(1 + math.cos(math.pi * (step + 1) / falls)) / 2 for step in range(falls)]
+        return rising + [self.min_learning_rate + (self.learning_rate - self.min_learning_rate) * height
+                         for height in falling]
 
 
 @dataclass
@@ -10,6 +33,7 @@ class Case:
     name: str
     model: Model = field(default_factory=Model)
     jreg: Jreg = field(default_factory=Jreg)
+    optim: Optim = field(default_factory=Optim)
     sequence: int = 7
     batch: int = 3
     micro_batch: int = 0
@@ -39,8 +63,10 @@ class Case:
         if scaling:
             lines.append("rope_scaling.type = llama3")
             lines += [f"rope_scaling.{name} = {value}" for name, value in vars(scaling).items()]
-        lines += ["[train]", "steps = 2", f"sequence_length = {self.sequence}", f"global_batch = {self.batch}",
-                  f"micro_batch = {self.micro_batch}"]
+        lines += ["[optim]", "schedule = cosine"]
+        lines += [f"{name} = {value}" for name, value in vars(self.optim).items() if name != "steps"]
+        lines += ["[train]", f"steps = {self.optim.steps}", f"sequence_length = {self.sequence}",
+                  f"global_batch = {self.batch}", f"micro_batch = {self.micro_batch}"]
         lines += ["[jreg]", f"penalty = {jreg.penalty}", f"weights = {jreg.weights}", f"lambda = {jreg.strength}",
                   f"warmup_steps = {jreg.warmup_steps}", f"final_state = {jreg.final_state}"]
         return "\n".join(lines) + "\n"
