@@ -1,0 +1,362 @@
+#include <cmath>
+
+#include "backend/backend_test.h"
+#include "oracle/norm.h"
+
+namespace jreg::backend {
+namespace {
+
+using oracle::Complex;
+using oracle::Real;
+
+class Norm : public BackendTest {
+protected:
+  static constexpr double eps = 1e-5;
+
+  /// The three rows of h against previous, from the values as stored.
+  struct Rows {
+    GuardedTensor norm;
+    GuardedTensor displacement;
+    GuardedTensor update_norm;
+    AngularRows args() const { return {norm, displacement, update_norm}; }
+  };
+  Rows rows(std::int64_t tokens) {
+    return {output(DType::f32, 1, tokens), output(DType::f32, 1, tokens), output(DType::f32, 1, tokens)};
+  }
+  /// Psi of h against previous as the backend computes it.
+  Real displacement_of(Real const& previous, Real const& h) {
+    Rows const angular = rows(h.rows);
+    ResidualNorm args;
+    auto const hidden = upload(h);
+    auto const before = upload(previous);
+    auto const before_norm = upload(oracle::norms(previous), DType::f32);
+    args.residual = hidden;
+    args.angular = angular.args();
+    args.previous = before;
+    args.previous_norm = before_norm;
+    ops().residual_norm(args);
+    return angular.displacement.values();
+  }
+};
+
+Real plus(Real const& a, Real const& b) {
+  Real result = a;
+  for (std::size_t i = 0; i < a.values.size(); ++i) result.values[i] += b.values[i];
+  return result;
+}
+
+constexpr std::int64_t shapes[][2] = {{1, 20}, {7, 2}, {65, 64}, {130, 20}, {3, 513}};
+
+TEST_P(Norm, ResidualNormMatchesOracle) {
+  for (auto const& [tokens, width] : shapes) {
+    Real const residual = random("residual", tokens, width);
+    Real const delta = random("delta", tokens, width, 0.3);
+    Real const gain = random("gain", 1, width);
+    Real const previous = random("previous", tokens, width);
+    Real const h = rounded(plus(residual, delta));
+    auto const expected = oracle::rms_norm(h, gain, eps);
+
+    auto const in = upload(residual, 3);
+    auto const change = upload(delta);
+    auto const scale = upload(gain);
+    auto const before = upload(previous, 1);
+    auto const before_norm = upload(oracle::norms(previous), DType::f32);
+    auto const hidden = output(tokens, width, 2);
+    auto const normed = output(tokens, width);
+    auto const rstd = output(DType::f32, 1, tokens);
+    Rows const angular = rows(tokens);
+    ops().residual_norm({.residual = in,
+                         .delta = change,
+                         .hidden = hidden,
+                         .gain = scale,
+                         .rstd = rstd,
+                         .normed = normed,
+                         .eps = static_cast<float>(eps),
+                         .angular = angular.args(),
+                         .previous = before,
+                         .previous_norm = before_norm});
+    EXPECT_EQ(hidden.values().values, h.values);
+    EXPECT_LT(relative_error(normed.values(), expected.normed), tolerance());
+    EXPECT_LT(relative_error(rstd.values(), expected.rstd), 2e-6);
+    EXPECT_LT(relative_error(angular.norm.values(), oracle::norms(h)), 2e-6);
+    EXPECT_LT(relative_error(angular.displacement.values(), oracle::displacements(previous, h)), 2e-6);
+    EXPECT_LT(relative_error(angular.update_norm.values(), oracle::norms(oracle::difference(h, previous))), 2e-6);
+    for (auto const* tensor : {&hidden, &normed, &rstd, &angular.norm, &angular.displacement, &angular.update_norm}) {
+      EXPECT_TRUE(tensor->guards_intact());
+    }
+  }
+}
+
+TEST_P(Norm, WithoutDeltaHiddenIsUntouched) {
+  Real const h = random("h", 7, 20);
+  Real const gain = random("gain", 1, 20);
+  auto const in = upload(h);
+  auto const scale = upload(gain);
+  auto const hidden = output(7, 20);
+  auto const normed = output(7, 20);
+  auto const rstd = output(DType::f32, 1, 7);
+  ops().residual_norm({.residual = in,
+                       .delta = {},
+                       .hidden = hidden,
+                       .gain = scale,
+                       .rstd = rstd,
+                       .normed = normed,
+                       .eps = static_cast<float>(eps),
+                       .angular = {},
+                       .previous = {},
+                       .previous_norm = {}});
+  EXPECT_LT(relative_error(normed.values(), oracle::rms_norm(h, gain, eps).normed), tolerance());
+  for (double const value : hidden.values().values) EXPECT_TRUE(std::isnan(value));
+}
+
+TEST_P(Norm, WithoutGainOnlyHiddenAndItsNormAreWritten) {
+  Real const residual = random("residual", 5, 20);
+  Real const delta = random("delta", 5, 20);
+  auto const inout = upload(residual);
+  auto const change = upload(delta);
+  Rows const angular = rows(5);
+  // In place, and with no state before it, as for h_0.
+  ops().residual_norm({.residual = inout,
+                       .delta = change,
+                       .hidden = inout,
+                       .gain = {},
+                       .rstd = {},
+                       .normed = {},
+                       .eps = 0,
+                       .angular = {.norm = angular.norm, .displacement = {}, .update_norm = {}},
+                       .previous = {},
+                       .previous_norm = {}});
+  Real const h = rounded(plus(residual, delta));
+  EXPECT_EQ(inout.values().values, h.values);
+  EXPECT_LT(relative_error(angular.norm.values(), oracle::norms(h)), 2e-6);
+  for (double const value : angular.displacement.values().values) EXPECT_TRUE(std::isnan(value));
+}
+
+TEST_P(Norm, NormAgainRepeatsTheNormToTheBit) {
+  Real const h = random("h", 9, 20);
+  auto const in = upload(h);
+  auto const gain = upload(random("gain", 1, 20));
+  auto const normed = output(9, 20);
+  auto const again = output(9, 20, 3);
+  auto const rstd = output(DType::f32, 1, 9);
+  ops().residual_norm({.residual = in,
+                       .delta = {},
+                       .hidden = {},
+                       .gain = gain,
+                       .rstd = rstd,
+                       .normed = normed,
+                       .eps = static_cast<float>(eps),
+                       .angular = {},
+                       .previous = {},
+                       .previous_norm = {}});
+  ops().norm_again(in, gain, rstd, again);
+  EXPECT_EQ(again.bytes(), normed.bytes());
+  EXPECT_TRUE(again.guards_intact());
+}
+
+TEST_P(Norm, DisplacementKeepsItsDigitsNearParallel) {
+  std::int64_t const width = 512;
+  // bf16 holds no angle of 1e-4 but where single elements move by a rounding step.
+  Real const a = random("a", 33, width);
+  Real b = a;
+  Real const turn = random("turn", 33, width, type() == DType::f32 ? 1e-4 : 4e-3);
+  b = rounded(plus(a, turn));
+  Real const expected = oracle::displacements(a, b);
+  Real const psi = displacement_of(a, b);
+  for (std::int64_t t = 0; t < 33; ++t) {
+    EXPECT_GT(expected(0, t), 0);
+    EXPECT_NEAR(psi(0, t) / expected(0, t), 1, 1e-4) << expected(0, t);
+  }
+}
+
+TEST_P(Norm, DisplacementIsExactAtItsEnds) {
+  Real const a = random("a", 5, 20);
+  Real opposite = a;
+  for (double& value : opposite.values) value = -value;
+  for (double const psi : displacement_of(a, a).values) EXPECT_EQ(psi, 0);
+  for (double const psi : displacement_of(a, opposite).values) {
+    EXPECT_NEAR(psi, 1, 1e-6);
+    EXPECT_LE(psi, 1);
+  }
+}
+
+TEST_P(Norm, ZeroVectorsHaveNoDisplacement) {
+  Real const a = random("a", 3, 20);
+  Real const none(3, 20);
+  for (auto const& [previous, h] : {std::pair{a, none}, std::pair{none, a}, std::pair{none, none}}) {
+    for (double const psi : displacement_of(previous, h).values) EXPECT_EQ(psi, 0);
+  }
+}
+
+TEST_P(Norm, NanInHiddenReachesEveryResult) {
+  Real h = random("h", 2, 20);
+  h(1, 19) = std::nan("");
+  Real const psi = displacement_of(random("previous", 2, 20), h);
+  EXPECT_FALSE(std::isnan(psi(0, 0)));
+  EXPECT_TRUE(std::isnan(psi(0, 1)));
+}
+
+JREG_FOR_TYPES(Norm, DType::f32, DType::bf16);
+
+/// Backward: a scalar loss of h with every term that norm_backward knows.
+class NormBackwardPass : public BackendTest {
+protected:
+  struct Case {
+    std::int64_t tokens;
+    std::int64_t width;
+    bool norm = true;
+    bool previous = true;
+    bool next = true;
+    bool overwrite = false;
+  };
+  static constexpr double eps = 1e-5;
+  static constexpr double coefficient = 0.7;
+  static constexpr double next_coefficient = -0.4;
+
+  void check(Case const& c);
+};
+
+void NormBackwardPass::check(Case const& c) {
+  SCOPED_TRACE(fmt::format("tokens {} width {} norm {} previous {} next {} overwrite {}", c.tokens, c.width, c.norm,
+                           c.previous, c.next, c.overwrite));
+  Real const h = random("h", c.tokens, c.width);
+  Real const before = random("before", c.tokens, c.width);
+  Real const after = random("after", c.tokens, c.width);
+  Real const gain = random("gain", 1, c.width);
+  Real const dy = random("dy", c.tokens, c.width);
+  Real const dh = random("dh", c.tokens, c.width);
+  Real const dgain = oracle::random_matrix("dgain", 1, c.width);
+  auto const loss = [&](Complex const& state, Complex const& scale) {
+    std::complex<double> sum = 0;
+    if (!c.overwrite) sum += oracle::weighted_sum(state, dh);
+    if (c.norm) sum += oracle::weighted_sum(oracle::rms_norm(state, scale, eps).normed, dy);
+    if (c.previous) {
+      sum += coefficient * oracle::total(oracle::displacements(oracle::to<std::complex<double>>(before), state));
+    }
+    if (c.next) {
+      sum += next_coefficient * oracle::total(oracle::displacements(state, oracle::to<std::complex<double>>(after)));
+    }
+    return sum;
+  };
+
+  auto const row = [&](Real const& values) { return upload(values, DType::f32); };
+  auto const hidden = upload(h, 1);
+  auto const scale = upload(gain);
+  auto const gradient = upload(dy, 2);
+  auto const rstd = row(oracle::rms_norm(h, gain, eps).rstd);
+  auto const norm = row(oracle::norms(h));
+  auto const previous = upload(before);
+  auto const previous_norm = row(oracle::norms(before));
+  auto const psi = row(oracle::displacements(before, h));
+  auto const next = upload(after, 3);
+  auto const next_norm = row(oracle::norms(after));
+  auto const next_psi = row(oracle::displacements(h, after));
+  auto const hidden_gradient = c.overwrite ? output(c.tokens, c.width, 1) : upload(dh, 1);
+  auto const gain_gradient = row(dgain);
+  NormBackward args;
+  args.hidden = hidden;
+  args.hidden_gradient = hidden_gradient;
+  args.overwrite = c.overwrite;
+  if (c.norm) {
+    args.normed_gradient = gradient;
+    args.gain = scale;
+    args.rstd = rstd;
+    args.gain_gradient = gain_gradient;
+  }
+  args.has_angular = c.previous || c.next;
+  args.angular.norm = norm;
+  if (c.previous) {
+    args.angular.previous = previous;
+    args.angular.previous_norm = previous_norm;
+    args.angular.displacement = psi;
+    args.angular.coefficient = static_cast<float>(coefficient);
+  }
+  if (c.next) {
+    args.angular.next = next;
+    args.angular.next_norm = next_norm;
+    args.angular.next_displacement = next_psi;
+    args.angular.next_coefficient = static_cast<float>(next_coefficient);
+  }
+  ops().norm_backward(args);
+
+  auto const elements = oracle::some_elements(h, 300);
+  auto const expected = oracle::imaginary_step(
+      h, elements, [&](Complex const& state) { return loss(state, oracle::to<std::complex<double>>(gain)); });
+  Real const result = hidden_gradient.values();
+  std::vector<double> found;
+  for (std::size_t const i : elements) found.push_back(result.values[i]);
+  EXPECT_LT(relative_error(found, expected), tolerance());
+  EXPECT_TRUE(hidden_gradient.guards_intact());
+
+  auto const gains = oracle::some_elements(gain, 100);
+  auto const gain_step = oracle::imaginary_step(
+      gain, gains, [&](Complex const& values) { return loss(oracle::to<std::complex<double>>(h), values); });
+  Real const gain_result = gain_gradient.values();
+  for (std::size_t i = 0; i < gains.size(); ++i) {
+    EXPECT_NEAR(gain_result.values[gains[i]], dgain.values[gains[i]] + gain_step[i], 1e-4);
+  }
+  EXPECT_TRUE(gain_gradient.guards_intact());
+}
+
+TEST_P(NormBackwardPass, MatchesImaginaryStep) {
+  for (auto const& [tokens, width] : {std::pair{1, 20}, {7, 2}, {130, 20}, {3, 65}}) check({tokens, width});
+}
+
+TEST_P(NormBackwardPass, MatchesWithAnyTermAbsent) {
+  for (int terms = 0; terms < 16; ++terms) {
+    check({7, 20, (terms & 1) != 0, (terms & 2) != 0, (terms & 4) != 0, (terms & 8) != 0});
+  }
+}
+
+TEST_P(NormBackwardPass, ZeroVectorsGetNoAngularGradient) {
+  Real const none(3, 20);
+  Real const ones = oracle::norms(random("other", 3, 20));
+  auto const zero = upload(none);
+  auto const zero_norm = upload(Real(1, 3), DType::f32);
+  auto const other = upload(random("other", 3, 20));
+  auto const other_norm = upload(ones, DType::f32);
+  for (bool const own_is_zero : {true, false}) {
+    auto const gradient = upload(none);
+    NormBackward args;
+    args.hidden = own_is_zero ? zero : other;
+    args.hidden_gradient = gradient;
+    args.has_angular = true;
+    args.angular.norm = own_is_zero ? zero_norm : other_norm;
+    args.angular.previous = args.angular.next = own_is_zero ? other : zero;
+    args.angular.previous_norm = args.angular.next_norm = own_is_zero ? other_norm : zero_norm;
+    args.angular.displacement = args.angular.next_displacement = zero_norm;
+    args.angular.coefficient = args.angular.next_coefficient = 1;
+    ops().norm_backward(args);
+    for (double const value : gradient.values().values) EXPECT_EQ(value, 0);
+  }
+}
+
+TEST_P(NormBackwardPass, TwiceGivesTheSameBits) {
+  std::int64_t const tokens = 1000;
+  Real const h = random("h", tokens, 20);
+  auto const hidden = upload(h);
+  auto const gradient = upload(random("dy", tokens, 20));
+  auto const gain = upload(random("gain", 1, 20));
+  auto const rstd = upload(oracle::rms_norm(h, random("gain", 1, 20), eps).rstd, DType::f32);
+  auto const dh = output(tokens, 20);
+  auto dgain = output(DType::f32, 1, 20);
+  NormBackward args;
+  args.normed_gradient = gradient;
+  args.hidden = hidden;
+  args.gain = gain;
+  args.rstd = rstd;
+  args.hidden_gradient = dh;
+  args.overwrite = true;
+  args.gain_gradient = dgain;
+  auto const call = [&] {
+    dgain.fill(Real(1, 20));
+    ops().norm_backward(args);
+  };
+  EXPECT_TRUE(same_bits_twice(call, dgain));
+  EXPECT_TRUE(same_bits_twice(call, dh));
+}
+
+JREG_FOR_TYPES(NormBackwardPass, DType::f32, DType::bf16);
+
+}  // namespace
+}  // namespace jreg::backend
