@@ -209,7 +209,7 @@ ChosenTokenizer choose_tokenizer(Plan const& plan) {
   log::info("tokenize: training {} pieces on {:.1f} MB in {} lines", options.train_vocab,
             static_cast<double>(bytes) / 1e6, lines.size());
   ChosenTokenizer chosen;
-  chosen.trained = data::train_sentencepiece(lines, options.train_vocab, plan.job.threads);
+  chosen.trained = data::train_sentencepiece(lines, options.train_vocab);
   chosen.tokenizer = std::make_unique<data::SentencePieceTokenizer>(chosen.trained, options.output + ".model");
   log::info("tokenize: trained in {:.1f} s", seconds_since(start));
   return chosen;
@@ -297,7 +297,7 @@ void run(Plan const& plan) {
   commit_all(plan, chosen, shards);
   for (auto const& shard : shards) {
     fmt::print(
-        "tokens={} documents={} bytes_per_token={:.3f} unigram_entropy={:.4f} (nats per token) vocab={} "
+        "tokens={} documents={} bytes_per_token={:.3f} unigram_entropy_nats={:.4f} vocab={} "
         "tokenizer={} file={}\n",
         shard->writer().tokens(), shard->writer().documents(), shard->bytes_per_token(), shard->entropy(),
         tokenizer.vocab(), tokenizer.name(), shard->prefix());

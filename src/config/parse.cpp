@@ -58,6 +58,23 @@ std::string read_text(std::filesystem::path const& file) {
   return text;
 }
 
+/// The words of `text` in lines of at most 100 columns, each behind six blanks.
+std::string wrapped(std::string const& text) {
+  constexpr std::size_t columns = 94;
+  std::string lines;
+  std::size_t width = 0;
+  std::istringstream words{text};
+  for (std::string word; words >> word;) {
+    if (width > 0 && width + 1 + word.size() > columns) {
+      lines += '\n';
+      width = 0;
+    }
+    lines += (width == 0 ? "      " : " ") + word;
+    width += word.size() + (width == 0 ? 0 : 1);
+  }
+  return lines + '\n';
+}
+
 }  // namespace
 
 void parse_file(std::filesystem::path const& file, std::vector<Option> const& options) {
@@ -145,7 +162,7 @@ std::string help_text(std::vector<Option> const& options) {
     std::string head = "  --" + option.name;
     if (!option.rule.choices.empty()) head += fmt::format(" {}", fmt::join(option.rule.choices, "|"));
     if (!option.rule.flag) head += value.empty() ? std::string{} : fmt::format("  [{}]", value);
-    text += fmt::format("{}\n      {}\n", head, option.help);
+    text += head + '\n' + wrapped(option.help);
   }
   return text;
 }

@@ -3,6 +3,7 @@
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -12,14 +13,14 @@ namespace jreg::data {
 namespace {
 
 constexpr std::string_view meta_space = "\xe2\x96\x81";  // U+2581, which SentencePiece writes for a space
-// Encoding costs memory and time that grow faster than the text: 4 KiB at once take a quarter of 1 MiB's time per byte.
-constexpr std::size_t chunk_bytes = 4096;
+// Words up to this length are looked up among those that the part has had before: most of a text repeats itself.
+constexpr std::size_t longest_repeated_word = 32;
 
 /// "Internal: src/file.cc(1) [condition] What is wrong." -> "What is wrong."
 std::string reason_of(sentencepiece::util::Status const& status) {
-  std::string const text = status.ToString();
-  auto const bracket = text.rfind("] ");
-  return bracket == std::string::npos ? text : text.substr(bracket + 2);
+  std::string text = status.ToString();
+  if (auto const bracket = text.rfind("] "); bracket != std::string::npos) text.erase(0, bracket + 2);
+  return text.substr(0, text.find(" Increase vocab_size"));  // advice that names options of another program
 }
 
 /// Blanks and what normalisation rules may turn into blanks.
@@ -114,14 +115,26 @@ std::size_t SentencePieceTokenizer::next_cut(std::string_view text, std::size_t 
 
 void SentencePieceTokenizer::encode_part(std::string_view part, bool begins_document,
                                          std::vector<std::int32_t>& ids) const {
+  struct Range {
+    std::size_t begin;
+    std::size_t count;
+  };
+  std::unordered_map<std::string_view, Range> seen;  // word -> where in `ids` its tokens stand
   bool first = begins_document;
   while (!part.empty()) {
-    std::size_t const cut = std::min(next_cut(part, chunk_bytes), part.size());
-    auto chunk = part.substr(0, cut);
+    std::size_t const cut = std::min(next_cut(part, 1), part.size());
+    auto word = part.substr(0, cut);
     part.remove_prefix(cut);
-    if (!first && joint_ == Joint::drop_space && chunk.starts_with(' ')) chunk.remove_prefix(1);
+    if (!first && joint_ == Joint::drop_space && word.starts_with(' ')) word.remove_prefix(1);
     first = false;
-    auto const more = encode_whole(chunk);
+    if (auto const again = seen.find(word); again != seen.end()) {
+      auto const [begin, count] = again->second;
+      ids.resize(ids.size() + count);
+      std::copy_n(ids.data() + begin, count, ids.data() + ids.size() - count);
+      continue;
+    }
+    auto const more = encode_whole(word);
+    if (word.size() <= longest_repeated_word) seen.emplace(word, Range{ids.size(), more.size()});
     ids.insert(ids.end(), more.begin(), more.end());
   }
 }
@@ -136,7 +149,7 @@ std::string SentencePieceTokenizer::decode(std::span<std::int32_t const> ids) co
   return text;
 }
 
-std::string train_sentencepiece(std::vector<std::string> const& lines, std::int64_t vocab, int threads) {
+std::string train_sentencepiece(std::vector<std::string> const& lines, std::int64_t vocab) {
   std::unordered_map<std::string, std::string> const settings{
       {"model_type", "bpe"},
       {"vocab_size", std::to_string(vocab)},
@@ -147,7 +160,7 @@ std::string train_sentencepiece(std::vector<std::string> const& lines, std::int6
       {"normalization_rule_name", "identity"},
       {"remove_extra_whitespaces", "false"},
       {"max_sentence_length", std::to_string(longest_training_line)},
-      {"num_threads", std::to_string(threads)},
+      {"num_threads", "1"},  // written into the model, and most of the training is serial anyway
       {"minloglevel", "2"},  // its progress and hints are not ours to print
   };
   Lines iterator{lines};

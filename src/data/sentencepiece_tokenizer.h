@@ -42,9 +42,9 @@ private:
 };
 
 /// Trains a BPE model with byte fallback, digits one by one and no normalisation (text comes back byte for byte), on
-/// `lines` (well-formed UTF-8), and returns the content of its .model file. The same lines give the same model,
-/// whatever `threads`. Throws UserError when the lines are too few, or their characters too many, for `vocab` pieces.
-std::string train_sentencepiece(std::vector<std::string> const& lines, std::int64_t vocab, int threads);
+/// `lines` (well-formed UTF-8), and returns the content of its .model file; the same lines give the same model.
+/// Throws UserError when the lines are too few, or their characters too many, for `vocab` pieces.
+std::string train_sentencepiece(std::vector<std::string> const& lines, std::int64_t vocab);
 
 /// train_sentencepiece takes no longer lines than this.
 inline constexpr std::size_t longest_training_line = 4096;
