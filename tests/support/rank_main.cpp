@@ -4,24 +4,28 @@
 
 #include <cstdio>
 #include <memory>
+#include <string>
 
 #include "mpi/session.h"
 
 namespace {
 
 class FailuresOnly : public testing::EmptyTestEventListener {
- public:
+public:
   explicit FailuresOnly(int rank) : rank_{rank} {}
+  // GoogleTest holds its lock while it reports a result: asking it for the current test there would wait for ever.
+  void OnTestStart(testing::TestInfo const& test) override {
+    test_ = std::string{test.test_suite_name()} + "." + test.name();
+  }
   void OnTestPartResult(testing::TestPartResult const& result) override {
     if (!result.failed()) return;
-    auto const* const test = testing::UnitTest::GetInstance()->current_test_info();
-    std::fprintf(stderr, "[rank %d] %s.%s %s:%d\n%s\n", rank_, test ? test->test_suite_name() : "?",
-                 test ? test->name() : "?", result.file_name() ? result.file_name() : "?", result.line_number(),
-                 result.message());
+    std::fprintf(stderr, "[rank %d] %s %s:%d\n%s\n", rank_, test_.c_str(),
+                 result.file_name() ? result.file_name() : "?", result.line_number(), result.message());
   }
 
- private:
+private:
   int rank_;
+  std::string test_ = "?";
 };
 
 }  // namespace
