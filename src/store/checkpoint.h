@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -50,9 +51,21 @@ std::filesystem::path checkpoint_folder(std::filesystem::path const& run_folder,
 /// Folders RUN/checkpoints/step_* with their steps, the newest first; whole or not.
 std::vector<std::pair<std::int64_t, std::filesystem::path>> list_checkpoints(std::filesystem::path const& run_folder);
 
+/// Whether the folder's manifest and file sizes are valid; warns where they are not.
+bool is_complete(std::filesystem::path const& folder);
+
 /// The checkpoint `latest` points at, or, where that is missing or not complete, the newest folder whose manifest and
 /// file sizes are valid; warns about those passed over. Not collective: one rank asks and tells the others.
 std::optional<std::filesystem::path> find_latest(std::filesystem::path const& run_folder);
+
+/// Reads manifest.json of a checkpoint folder. Throws UserError where there is no such folder, DataError where it has
+/// no manifest or a damaged one, or where the folder's name tells another step.
+Manifest read_manifest(std::filesystem::path const& folder);
+/// Throws DataError naming the file unless it is there and has the manifest's size; or also the manifest's hash.
+void check_size(std::filesystem::path const& folder, FileEntry const& file);
+void check_hash(std::filesystem::path const& folder, FileEntry const& file);
+/// Size and hash of a file of the folder as it is.
+FileEntry describe_file(std::filesystem::path const& folder, std::string const& name);
 
 /// Loads from a checkpoint folder, any rectangle of any tensor, whatever mesh wrote it. Not collective.
 class CheckpointReader {
@@ -81,6 +94,7 @@ private:
   std::filesystem::path folder_;
   Manifest manifest_;
   std::map<std::pair<TensorKind, std::string>, std::size_t> places_;  // in manifest_.tensors
+  std::set<std::string> checked_;                                     // files whose hash was right
   std::map<std::string, h5::File> open_files_;
 };
 

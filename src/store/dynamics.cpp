@@ -14,9 +14,7 @@ namespace {
 
 void write_whole(std::filesystem::path const& path, DynamicsHeader const& header, Trajectory const& trajectory) {
   h5::File file = h5::create_file(path);
-  write_table(file.get(), "train", trajectory.train());
-  write_table(file.get(), "validation", trajectory.validation());
-  write_table(file.get(), "probe", trajectory.probe());
+  write_trajectory(file.get(), trajectory);
   for (auto const& [key, value] : header.config) h5::set_attribute(file.get(), key, value);
   h5::set_attribute(file.get(), "format", DynamicsFile::format);
   h5::set_attribute(file.get(), "format_version", DynamicsFile::format_version);

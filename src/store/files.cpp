@@ -52,6 +52,14 @@ void write_all(Descriptor const& file, std::string_view text, std::filesystem::p
   }
 }
 
+void make_folders(std::filesystem::path const& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (!error) return;
+  errno = error.value();
+  throw_errno("create folder", folder.string());
+}
+
 void sync(std::filesystem::path const& path) {
   Descriptor const file = open_descriptor(path, O_RDONLY);
   // A file system that cannot sync folders answers EINVAL; there is nothing more to be done there.

@@ -24,6 +24,9 @@ Descriptor open_descriptor(std::filesystem::path const& path, int flags, unsigne
 /// Writes all of `text`. Throws SystemError.
 void write_all(Descriptor const& file, std::string_view text, std::filesystem::path const& path);
 
+/// Makes a folder and those above it where they are missing. Throws SystemError.
+void make_folders(std::filesystem::path const& folder);
+
 /// Waits until a file's data, or a folder's entries, are on the disk. Throws SystemError.
 void sync(std::filesystem::path const& path);
 

@@ -100,10 +100,13 @@ std::string to_json(Manifest const& manifest);
 /// numbers out of range, names that leave the folder, tensors not covered exactly once, a content hash that differs.
 Manifest parse_manifest(std::string_view text, std::string const& file);
 
-/// Dataset that holds a slice inside its rank's file: "weights/<name>@<row>,<column>" of where it begins.
+/// Name of a slice in its kind's group of a rank's file: "<name>@<row>,<column>" of where it begins.
+std::string slice_name(std::string const& tensor, Rectangle const& part);
+/// The same as a path inside the file.
 std::string dataset_of(TensorEntry const& tensor, Rectangle const& part);
 
-/// Throws DataError "<file>: ..." unless the slices lie inside the tensor and cover it exactly once.
-void check_cover(TensorEntry const& tensor, std::string const& file);
+/// Throws DataError "<file>: ..." unless the name can stand in a path of HDF5 and the slices lie inside the tensor and
+/// cover it exactly once.
+void check_tensor(TensorEntry const& tensor, std::string const& file);
 
 }  // namespace jreg::store

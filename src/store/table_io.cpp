@@ -129,4 +129,18 @@ void read_table(hid_t file, std::string const& name, Table& table) {
   table.append_columns(cells, static_cast<std::int64_t>(rows));
 }
 
+void write_trajectory(hid_t file, Trajectory const& trajectory) {
+  write_table(file, "train", trajectory.train());
+  write_table(file, "validation", trajectory.validation());
+  write_table(file, "probe", trajectory.probe());
+}
+
+Trajectory read_trajectory(hid_t file, std::int64_t layers) {
+  Trajectory trajectory{layers};
+  read_table(file, "train", trajectory.train());
+  read_table(file, "validation", trajectory.validation());
+  read_table(file, "probe", trajectory.probe());
+  return trajectory;
+}
+
 }  // namespace jreg::store

@@ -19,6 +19,10 @@ void write_table(hid_t file, std::string const& name, Table const& table);
 /// `step` are cut to its length: a writer that died may leave them so.
 void read_table(hid_t file, std::string const& name, Table& table);
 
+/// The three groups train, validation and probe.
+void write_trajectory(hid_t file, Trajectory const& trajectory);
+Trajectory read_trajectory(hid_t file, std::int64_t layers);
+
 /// The group's datasets in the order of the columns.
 std::vector<h5::DataSet> open_table(hid_t file, std::string const& name, std::span<Column const> columns);
 

@@ -185,4 +185,12 @@ Trajectory::Trajectory(std::int64_t layers)
       validation_{ValidationRow::columns(), layers},
       probe_{ProbeRow::columns(), layers} {}
 
+std::int64_t Trajectory::values() const {
+  std::int64_t count = 0;
+  for (Table const* table : {&train_, &validation_, &probe_}) {
+    for (std::size_t c = 0; c < table->columns().size(); ++c) count += table->rows() * table->row_size(c);
+  }
+  return count;
+}
+
 }  // namespace jreg::store

@@ -119,6 +119,8 @@ public:
   void append(ProbeRow const& row) { probe_.append(row.cells()); }
 
   std::int64_t layers() const { return train_.layers(); }
+  /// Numbers in all tables together.
+  std::int64_t values() const;
   Table const& train() const { return train_; }
   Table const& validation() const { return validation_; }
   Table const& probe() const { return probe_; }
