@@ -23,7 +23,7 @@ int kv_replicas(std::int64_t kv_heads, int tensor_size);
 
 /// The ranks as a (data, tensor) grid, and the groups that collectives run over. Owns all communicators.
 class Mesh {
- public:
+public:
   /// Collective over `world`, whose size is a multiple of `tensor_size`.
   Mesh(mpi::Communicator const& world, backend::Backend& backend, int tensor_size, std::int64_t kv_heads,
        bool sequence_parallel);
@@ -46,7 +46,7 @@ class Mesh {
   /// "data 2 x tensor 4, sequence parallel"
   std::string description() const;
 
- private:
+private:
   Coordinates at_;
   bool sequence_parallel_;
   mpi::Communicator world_;

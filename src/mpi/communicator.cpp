@@ -31,22 +31,31 @@ Communicator Communicator::split_node() const {
   return Communicator{raw};
 }
 
-void Communicator::barrier() const { check(MPI_Barrier(get())); }
+void Communicator::barrier() const {
+  check(MPI_Barrier(get()));
+}
 
 namespace {
 
-template <class T>
-void reduce_in_place(std::span<T> values, MPI_Datatype type, MPI_Op op, MPI_Comm comm) {
+template <class T> void reduce_in_place(std::span<T> values, MPI_Datatype type, MPI_Op op, MPI_Comm comm) {
   expect(values.size() < (std::size_t{1} << 31), "reduction fits MPI's int counts");
   check(MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), type, op, comm));
 }
 
 }  // namespace
 
-void Communicator::sum(std::span<double> values) const { reduce_in_place(values, MPI_DOUBLE, MPI_SUM, get()); }
-void Communicator::sum(std::span<std::int64_t> values) const { reduce_in_place(values, MPI_INT64_T, MPI_SUM, get()); }
-void Communicator::max(std::span<double> values) const { reduce_in_place(values, MPI_DOUBLE, MPI_MAX, get()); }
-void Communicator::max(std::span<std::int64_t> values) const { reduce_in_place(values, MPI_INT64_T, MPI_MAX, get()); }
+void Communicator::sum(std::span<double> values) const {
+  reduce_in_place(values, MPI_DOUBLE, MPI_SUM, get());
+}
+void Communicator::sum(std::span<std::int64_t> values) const {
+  reduce_in_place(values, MPI_INT64_T, MPI_SUM, get());
+}
+void Communicator::max(std::span<double> values) const {
+  reduce_in_place(values, MPI_DOUBLE, MPI_MAX, get());
+}
+void Communicator::max(std::span<std::int64_t> values) const {
+  reduce_in_place(values, MPI_INT64_T, MPI_MAX, get());
+}
 
 void Communicator::broadcast(std::span<std::byte> bytes, int root) const {
   constexpr std::size_t piece = std::size_t{1} << 30;

@@ -19,7 +19,7 @@ struct CommTraits {
 
 /// Owns a communicator of its own (never MPI_COMM_WORLD itself: a duplicate). All calls are collective.
 class Communicator {
- public:
+public:
   /// A duplicate of `from`, with errors returned rather than fatal.
   static Communicator duplicate(MPI_Comm from);
 
@@ -43,7 +43,7 @@ class Communicator {
   /// One text of each rank, in rank order, on every rank.
   std::vector<std::string> all_gather(std::string const& text) const;
 
- private:
+private:
   explicit Communicator(MPI_Comm raw);
 
   UniqueHandle<CommTraits> handle_;

@@ -7,7 +7,7 @@ namespace jreg::mpi {
 /// MPI_Init to MPI_Finalize; the first member of a program's run time, so that every communicator closes before it.
 /// An exception must not leave its life: catch inside, print, abort().
 class Session {
- public:
+public:
   Session(int& argc, char**& argv);
   Session(Session const&) = delete;
   Session& operator=(Session const&) = delete;
@@ -19,7 +19,7 @@ class Session {
   /// Ends all ranks at once with this exit code.
   [[noreturn]] static void abort(int exit_code) noexcept;
 
- private:
+private:
   int rank_ = 0;
   int size_ = 1;
 };

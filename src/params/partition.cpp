@@ -39,8 +39,7 @@ std::vector<Bucket> make_buckets(Registry const& registry, std::int64_t bucket_e
     std::int64_t begin = bucket.range.begin;
     for (int rank = 0; rank < data_size; ++rank) {
       std::int64_t const wanted = bucket.range.begin + bucket.range.size() * (rank + 1) / data_size;
-      std::int64_t const end =
-          rank + 1 == data_size ? bucket.range.end : std::max(begin, cut_at_row(registry, wanted));
+      std::int64_t const end = rank + 1 == data_size ? bucket.range.end : std::max(begin, cut_at_row(registry, wanted));
       bucket.counts.push_back(end - begin);
       begin = end;
     }

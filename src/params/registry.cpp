@@ -8,7 +8,9 @@ namespace {
 // Tensors begin on a cache line of fp32 elements.
 constexpr std::int64_t alignment = 16;
 
-std::int64_t round_up(std::int64_t value, std::int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 }  // namespace
 

@@ -46,15 +46,15 @@ struct Parameter {
 
 /// A run of parameters whose gradients become complete together in the backward pass (a block, the head).
 struct Unit {
-  std::size_t first = 0;  // index of its first parameter
-  std::size_t last = 0;   // one beyond its last
+  std::size_t first = 0;   // index of its first parameter
+  std::size_t last = 0;    // one beyond its last
   std::int64_t begin = 0;  // flat elements [begin, end)
   std::int64_t end = 0;
 };
 
 /// All parameters of a model on this rank, in the order of their flat arrays.
 class Registry {
- public:
+public:
   explicit Registry(mesh::Coordinates at, std::int64_t kv_heads, bool sequence_parallel)
       : at_{at}, kv_heads_{kv_heads}, sequence_parallel_{sequence_parallel} {}
 
@@ -72,7 +72,7 @@ class Registry {
   /// Parameters of the whole model, each once.
   std::int64_t global_size() const noexcept;
 
- private:
+private:
   mesh::Coordinates at_;
   std::int64_t kv_heads_;
   bool sequence_parallel_;

@@ -32,8 +32,12 @@ Tensor Store::view(backend::Buffer const& buffer, DType dtype, std::size_t first
   return {base, dtype, size / head.local_columns(), head.local_columns()};
 }
 
-Tensor Store::weights(std::size_t first, std::size_t last) const { return view(weights_, dtype_, first, last); }
-Tensor Store::gradients(std::size_t first, std::size_t last) const { return view(gradients_, DType::f32, first, last); }
+Tensor Store::weights(std::size_t first, std::size_t last) const {
+  return view(weights_, dtype_, first, last);
+}
+Tensor Store::gradients(std::size_t first, std::size_t last) const {
+  return view(gradients_, DType::f32, first, last);
+}
 
 Tensor Store::flat_weights(Range range) const {
   char* const base = static_cast<char*>(weights_.data()) + range.begin * static_cast<std::int64_t>(size_of(dtype_));

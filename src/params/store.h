@@ -9,7 +9,7 @@ namespace jreg::params {
 /// The weights as the step reads them (f32 or bf16), and their gradients (f32): one flat array each, laid out by the
 /// registry. In bf16 the fp32 master weights live with the optimizer's state.
 class Store {
- public:
+public:
   /// `with_gradients` = false leaves the gradients out (evaluation).
   Store(backend::Backend& backend, Registry registry, DType dtype, bool with_gradients);
 
@@ -26,7 +26,7 @@ class Store {
   backend::Tensor flat_weights(Range range) const;
   backend::Tensor flat_gradients(Range range) const;
 
- private:
+private:
   backend::Tensor view(backend::Buffer const& buffer, DType dtype, std::size_t first, std::size_t last) const;
 
   Registry registry_;
