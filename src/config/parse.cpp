@@ -58,6 +58,13 @@ std::string read_text(std::filesystem::path const& file) {
   return text;
 }
 
+/// Whether a value comes back unchanged from a config file, where # begins a comment and blanks around are dropped.
+bool survives_file(std::string const& value) {
+  constexpr char const* blanks = " \t\v\f";
+  if (value.find_first_of("#\r\n") != std::string::npos) return false;
+  return value.empty() || (value.find_first_of(blanks) != 0 && value.find_last_of(blanks) != value.size() - 1);
+}
+
 /// The words of `text` in lines of at most 100 columns, each behind six blanks.
 std::string wrapped(std::string const& text) {
   constexpr std::size_t columns = 94;
@@ -134,7 +141,9 @@ std::string find_argument(std::span<std::string const> arguments, std::string co
   std::string value;
   std::string const plain = "--" + name;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
-    if (arguments[i] == plain && i + 1 < arguments.size()) value = arguments[i + 1];
+    if (arguments[i] == plain && i + 1 < arguments.size() && !arguments[i + 1].starts_with("--")) {
+      value = arguments[i + 1];
+    }
     if (arguments[i].starts_with(plain + "=")) value = arguments[i].substr(plain.size() + 1);
   }
   return value;
@@ -145,12 +154,18 @@ std::string ini_text(std::vector<Option> const& options) {
   std::string section;
   for (Option const& option : options) {
     auto const dot = option.name.find('.');
+    expect(dot != std::string::npos, "ini_text: every option has a section");
     std::string const head = option.name.substr(0, dot);
     if (head != section) {
       text += fmt::format("{}[{}]\n", text.empty() ? "" : "\n", head);
       section = head;
     }
-    text += fmt::format("{} = {}\n", option.name.substr(dot + 1), option.get());
+    std::string const value = option.get();
+    if (!survives_file(value)) {
+      throw UserError("{} = {}: # signs, line ends and blanks at either end cannot be kept in a config file",
+                      option.name, value);
+    }
+    text += fmt::format("{} = {}\n", option.name.substr(dot + 1), value);
   }
   return text;
 }

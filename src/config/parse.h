@@ -22,7 +22,8 @@ std::vector<std::string> parse_arguments(std::span<std::string const> arguments,
 /// The value that "--name" has among the arguments, or "" (used to find --config before its keys are overridden).
 std::string find_argument(std::span<std::string const> arguments, std::string const& name);
 
-/// The options as an INI file that parse_file reads back to the same values.
+/// The options (each with a section) as an INI file that parse_file reads back to the same values. Throws UserError for
+/// a value that such a file cannot keep.
 std::string ini_text(std::vector<Option> const& options);
 
 /// The options with their defaults as the body of a --help text.

@@ -11,6 +11,12 @@ void divides(std::int64_t whole, char const* whole_name, std::int64_t part, char
   }
 }
 
+/// Sizes below this keep every product of two of them inside 64 bits.
+void check_size(char const* name, std::int64_t value) {
+  constexpr std::int64_t limit = std::int64_t{1} << 31;
+  if (value >= limit) throw UserError("{} = {}: must be less than {}", name, value, limit);
+}
+
 }  // namespace
 
 void resolve(Config& config) {
@@ -24,6 +30,14 @@ void resolve(Config& config) {
 }
 
 void validate_model(ModelConfig const& model) {
+  check_size("model.layers", model.layers);
+  check_size("model.hidden", model.hidden);
+  check_size("model.heads", model.heads);
+  check_size("model.kv_heads", model.kv_heads);
+  check_size("model.head_size", model.head_size);
+  check_size("model.ffn", model.ffn);
+  check_size("model.vocab", model.vocab);
+  check_size("model.heads * model.head_size", model.heads * model.head_size);
   divides(model.heads, "model.heads", model.kv_heads, "model.kv_heads");
   if (model.head_size % 2 != 0) {
     throw UserError("model.head_size = {} is odd; rotary positions need pairs", model.head_size);
@@ -32,14 +46,6 @@ void validate_model(ModelConfig const& model) {
   if (rope.type == "llama3" && !(rope.high_freq_factor > rope.low_freq_factor)) {
     throw UserError("model.rope_scaling.high_freq_factor = {} must be greater than low_freq_factor = {}",
                     rope.high_freq_factor, rope.low_freq_factor);
-  }
-  constexpr std::int64_t largest = std::int64_t{1} << 31;
-  for (auto const& [name, value] : {std::pair{"model.layers", model.layers},
-                                    {"model.hidden", model.hidden},
-                                    {"model.heads * model.head_size", model.heads * model.head_size},
-                                    {"model.ffn", model.ffn},
-                                    {"model.vocab", model.vocab}}) {
-    if (value >= largest) throw UserError("{} = {} is larger than any model this program can hold", name, value);
   }
 }
 
@@ -57,6 +63,12 @@ void validate(Config const& config, std::int64_t world) {
   }
   std::int64_t const data = world / tensor;
   TrainConfig const& train = config.train;
+  check_size("train.steps", train.steps);
+  check_size("train.sequence_length", train.sequence_length);
+  check_size("train.global_batch", train.global_batch);
+  check_size("mesh.bucket_mb", config.mesh.bucket_mb);
+  check_size("eval.batches", config.record.eval_batches);
+  check_size("probe.sequences", config.record.probe_sequences);
   if (train.global_batch % data != 0) {
     throw UserError("train.global_batch = {} is not a multiple of the {} data ranks ({} ranks / mesh.tensor = {})",
                     train.global_batch, data, world, tensor);
@@ -76,7 +88,7 @@ void validate(Config const& config, std::int64_t world) {
     throw UserError("optim.min_learning_rate = {} is more than optim.learning_rate = {}", optim.min_learning_rate,
                     optim.learning_rate);
   }
-  if (optim.decay_steps > train.steps) {
+  if (optim.schedule == "wsd" && optim.decay_steps > train.steps) {
     throw UserError("optim.decay_steps = {} is more than train.steps = {}", optim.decay_steps, train.steps);
   }
   if (model.layers < 2) {
