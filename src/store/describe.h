@@ -1,0 +1,27 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace jreg::store {
+
+/// What a path of this program's files is.
+enum class FileKind { run_folder, checkpoint_folder, checkpoint_file, dynamics_file };
+
+/// Nothing when it is none of these. Throws UserError when the path is not there.
+std::optional<FileKind> kind_of(std::filesystem::path const& path);
+
+/// Some lines on what the path holds. Throws DataError naming the file where it is damaged.
+std::string describe(std::filesystem::path const& path, FileKind kind);
+
+struct Verdict {
+  std::vector<std::string> good;    // one line per thing that was checked and is whole
+  std::vector<std::string> faults;  // one line per damaged or missing file, naming it
+};
+
+/// Checks sizes and hashes of checkpoints, and the structure of a dynamics file, which has no hash.
+Verdict verify(std::filesystem::path const& path, FileKind kind);
+
+}  // namespace jreg::store
