@@ -1,13 +1,17 @@
 // Writes files of ours, whose values follow from the step (rows.h), for the tests in Python.
 //   store_writer dynamics FILE STEPS LAYERS           a closed dynamics file
 //   store_writer dynamics-endless FILE STEPS LAYERS   appends for ever, printing each step once it is written
+//   store_writer checkpoint RUN STEP                  a checkpoint, of all ranks under mpirun
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 
 #include "base/log.h"
+#include "mpi/session.h"
+#include "store/checkpoint.h"
 #include "store/dynamics.h"
 #include "store/rows.h"
+#include "store/tensors.h"
 
 namespace {
 
@@ -28,10 +32,26 @@ void write_dynamics(std::string const& path, std::int64_t steps, std::int64_t la
   file.close();
 }
 
+int write_checkpoint(int& argc, char**& argv) {
+  mpi::Session const session{argc, argv};
+  try {
+    mpi::Communicator const comm = mpi::Communicator::duplicate(MPI_COMM_WORLD);
+    test::RankSlices const mine = test::slices_of(comm.rank(), comm.size());
+    std::int64_t const step = std::atoll(argv[3]);
+    store::Trajectory const trajectory = test::make_trajectory(step, 3);
+    store::save(comm, argv[2], test::make_state(step), &trajectory, mine.slices, 0);
+    return 0;
+  } catch (std::exception const& error) {
+    log::error(error);
+    mpi::Session::abort(static_cast<int>(log::exit_code(error)));
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   std::string const mode = argc > 1 ? argv[1] : "";
+  if (argc == 4 && mode == "checkpoint") return write_checkpoint(argc, argv);
   try {
     if (argc == 5 && (mode == "dynamics" || mode == "dynamics-endless")) {
       write_dynamics(argv[2], std::atoll(argv[3]), std::atoll(argv[4]), mode == "dynamics-endless");

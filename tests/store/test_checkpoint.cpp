@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "store/checkpoint.h"
+#include "store/describe.h"
 #include "store/tensors.h"
 #include "support/temporary_folder.h"
 
@@ -283,6 +284,29 @@ TEST_F(Checkpoint, DamageIsNamedBeforeHdf5SeesTheFile) {
         name);
   }
   EXPECT_NO_THROW(load_all(folder));
+}
+
+TEST_F(Checkpoint, InfoTellsWhatItIsAndVerifyNamesEachDamagedFile) {
+  save_step(10);
+  save_step(20);
+  if (comm_.rank() != 0) return;
+  fs::path const folder = step_folder(20);
+  EXPECT_EQ(kind_of(folder), FileKind::checkpoint_folder);
+  EXPECT_EQ(kind_of(run_), FileKind::run_folder);
+  EXPECT_EQ(kind_of(folder / "rank_00000.h5"), FileKind::checkpoint_file);
+  EXPECT_THAT(describe(folder, FileKind::checkpoint_folder),
+              testing::AllOf(HasSubstr("20\n"), HasSubstr("40960"), HasSubstr("2 data x 1 tensor ranks"),
+                             HasSubstr("114 in 4 tensors; 6 tensors"), HasSubstr("rank_00000.h5")));
+  std::size_t const files = static_cast<std::size_t>(comm_.size()) + 2;
+  EXPECT_THAT(verify(folder, FileKind::checkpoint_folder).good, testing::SizeIs(files));
+  EXPECT_THAT(verify(run_, FileKind::run_folder).good, testing::SizeIs(2 * files));
+  damage(folder / "rank_00000.h5");
+  fs::remove(folder / "index.h5");
+  EXPECT_THAT(
+      verify(run_, FileKind::run_folder).faults,
+      testing::UnorderedElementsAre(HasSubstr("step_00000020/rank_00000.h5"), HasSubstr("step_00000020/index.h5")));
+  EXPECT_THAT(verify(folder / "rank_00000.h5", FileKind::checkpoint_file).faults, testing::SizeIs(1));
+  EXPECT_THAT(verify(folder / "manifest.json", FileKind::checkpoint_file).faults, testing::IsEmpty());
 }
 
 TEST_F(Checkpoint, APointerThatHelpsNotIsPassedOver) {

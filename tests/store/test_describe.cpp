@@ -1,0 +1,64 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "base/error.h"
+#include "h5/file.h"
+#include "store/describe.h"
+#include "store/dynamics.h"
+#include "store/rows.h"
+#include "support/temporary_folder.h"
+
+namespace jreg::store {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+using testing::ThrowsMessage;
+
+// Checkpoints have their own test, of several ranks.
+class Describe : public testing::Test {
+protected:
+  test::TemporaryFolder folder_;
+  std::filesystem::path path_ = folder_ / "dynamics.h5";
+};
+
+TEST_F(Describe, ADynamicsFileWhileItGrowsAndAfterwards) {
+  {
+    DynamicsFile file{path_, {.config = {}, .hosts = {"n7"}, .start_time = "noon"}, test::make_trajectory(20, 3)};
+    file.append(test::train_row(21, 3));
+  }
+  EXPECT_EQ(kind_of(path_), FileKind::dynamics_file);
+  EXPECT_EQ(kind_of(folder_.path()), FileKind::run_folder);
+  EXPECT_THAT(describe(path_, FileKind::dynamics_file),
+              AllOf(HasSubstr("21 rows, steps 1 to 21; last: loss 0.4545"),
+                    HasSubstr("displacement of layer 3 22.00195"), HasSubstr("n7"), HasSubstr("noon")));
+  EXPECT_THAT(verify(path_, FileKind::dynamics_file).good, SizeIs(1));
+  EXPECT_THAT(verify(folder_.path(), FileKind::run_folder).faults, IsEmpty());
+}
+
+TEST_F(Describe, ACutDynamicsFileIsNamed) {
+  { DynamicsFile const file{path_, {}, test::make_trajectory(200, 3)}; }
+  std::filesystem::resize_file(path_, std::filesystem::file_size(path_) / 2);
+  EXPECT_THAT([this] { describe(path_, FileKind::dynamics_file); },
+              ThrowsMessage<DataError>(HasSubstr(path_.string())));
+  EXPECT_THAT(verify(path_, FileKind::dynamics_file).faults, testing::ElementsAre(HasSubstr(path_.string())));
+}
+
+TEST_F(Describe, AnotherHdf5FileIsNoDynamicsFile) {
+  { h5::File const file = h5::create_file(path_); }
+  EXPECT_THROW(describe(path_, FileKind::dynamics_file), DataError);
+}
+
+TEST_F(Describe, OtherPathsAreNoneOfOurs) {
+  std::ofstream{folder_ / "text"} << "hello";
+  EXPECT_EQ(kind_of(folder_ / "text"), std::nullopt);
+  EXPECT_EQ(kind_of(folder_.path()), std::nullopt);
+  EXPECT_THROW(kind_of(folder_ / "absent"), UserError);
+}
+
+}  // namespace
+}  // namespace jreg::store
