@@ -95,8 +95,13 @@ class ProgramTest(unittest.TestCase):
         return self.folder / run if check == 0 else result
 
     def assert_refused(self, result, *parts):
-        """One line on standard error that holds every part."""
-        lines = [line for line in result.stderr.splitlines() if line.strip()]
+        """One line on standard error, and nothing else there, that holds every part."""
+        self.assertEqual(len([line for line in result.stderr.splitlines() if line.strip()]), 1, result.stderr)
+        self.assert_error(result, *parts)
+
+    def assert_error(self, result, *parts):
+        """One line with an error, among others, that holds every part."""
+        lines = [line for line in result.stderr.splitlines() if "error:" in line]
         self.assertEqual(len(lines), 1, result.stderr)
         for part in parts:
             self.assertIn(part, lines[0])

@@ -47,9 +47,9 @@ class Resume(support.ProgramTest):
 
     def test_resume_auto_starts_anew_without_a_checkpoint_and_rests_when_complete(self):
         run = self.train("run", "--resume", "auto", train__steps=2)
-        before = (run / "dynamics.h5").read_bytes()
+        before = support.read_columns(run)
         self.train("run", "--resume", "auto", train__steps=2)
-        self.assertEqual((run / "dynamics.h5").read_bytes(), before)
+        self.assertEqual(support.differing_columns(support.read_columns(run), before), [])
 
     def test_a_damaged_checkpoint_is_found_and_passed_over(self):
         run = self.train("run", "--stop-at", "4", **CHECKPOINTS)
@@ -59,7 +59,7 @@ class Resume(support.ProgramTest):
         content[len(content) // 2] ^= 0x10
         shard.write_bytes(content)
         self.assert_refused(self.jreg("verify", newest, check=65), shard.name)
-        self.assert_refused(self.train("run", "--resume", "4", check=65, **CHECKPOINTS), shard.name)
+        self.assert_error(self.train("run", "--resume", "4", check=65, **CHECKPOINTS), shard.name)
         result = self.jreg("train", *self.options("run", **CHECKPOINTS), "--resume", "auto")
         self.assertIn(shard.name, result.stderr)
         whole = self.train("whole", **CHECKPOINTS)
@@ -91,8 +91,7 @@ class Resume(support.ProgramTest):
         # A learning rate that throws the weights out of every range.
         result = self.train("run", ranks=2, check=70, optim__learning_rate=1e30, optim__clip=0, optim__warmup_steps=0,
                             train__steps=50, checkpoint__interval=1)
-        self.assertIn("step", result.stderr)
-        self.assertLess(len(result.stderr.splitlines()), 80)
+        self.assert_error(result, "update 2", "gradient norm", "train.on_nonfinite")
         self.assertTrue(np.isfinite(support.read_columns(self.folder / "run")["train/loss"]).all())
 
 
