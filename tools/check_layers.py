@@ -16,11 +16,12 @@ LAYERS = {
     "base": 0,
     "config": 1, "mpi": 1, "h5": 1,
     "backend": 2, "data": 2,
-    "mesh": 3, "params": 3,
-    "model": 4, "jump": 4, "optim": 4,
-    "store": 5,
-    "train": 6,
-    "commands": 7,
+    "mesh": 3,
+    "params": 4,
+    "model": 5, "jump": 5, "optim": 5,
+    "store": 6,
+    "train": 7,
+    "commands": 8,
 }
 MAX_LINES = 400
 SUFFIXES = {".h", ".cpp", ".cu", ".cuh"}

@@ -20,7 +20,8 @@ void share(mpi::Communicator const& comm, ExitCode code, std::string const& text
   for (std::size_t rank = 0; rank < texts.size(); ++rank) {
     if (texts[rank].empty()) continue;
     auto const first = static_cast<ExitCode>(static_cast<unsigned char>(texts[rank].front()));
-    throw Error{first, fmt::format("rank {}: {}", rank, texts[rank].substr(1))};
+    std::string const text_of_rank = texts[rank].substr(1);
+    throw AgreedError{first, rank == 0 ? text_of_rank : fmt::format("rank {}: {}", rank, text_of_rank)};
   }
 }
 

@@ -5,14 +5,28 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "train/machine.h"
 
 namespace jreg::train {
 
+namespace {
+
+/// Whether a person watches standard output. mpirun gives ranks a pseudo-terminal even where its own output goes to a
+/// file, but never one for standard error; the launch scripts, which know better, set JREG_LIVE=1.
+bool watched() {
+  char const* const live = std::getenv("JREG_LIVE");
+  if (live != nullptr) return std::string_view{live} == "1";
+  return isatty(STDOUT_FILENO) == 1 && isatty(STDERR_FILENO) == 1;
+}
+
+}  // namespace
+
 Progress::Progress(Scale const& scale, store::RunFolder* folder)
-    : scale_{scale}, folder_{folder}, terminal_{folder != nullptr && isatty(STDOUT_FILENO) == 1}, last_{Clock::now()} {}
+    : scale_{scale}, folder_{folder}, terminal_{folder != nullptr && watched()}, last_{Clock::now()} {}
 
 void Progress::pause() {
   paused_ = Clock::now();
