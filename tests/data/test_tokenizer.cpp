@@ -45,7 +45,7 @@ std::string joined(std::vector<std::string> const& lines) {
 }
 
 std::string const& trained_model() {
-  static std::string const model = train_sentencepiece(sample_text(2000), 400);
+  static std::string const model = train_sentencepiece(sample_text(500), 400);
   return model;
 }
 
@@ -75,7 +75,7 @@ TEST(SentencePieceTokenizer, TrainsToTheExactVocabularyAndRoundTripsText) {
 }
 
 TEST(SentencePieceTokenizer, TrainingIsDeterministic) {
-  EXPECT_TRUE(train_sentencepiece(sample_text(2000), 400) == trained_model());
+  EXPECT_TRUE(train_sentencepiece(sample_text(500), 400) == trained_model());
 }
 
 TEST(SentencePieceTokenizer, CutTextGivesTheTokensOfTheWhole) {
@@ -108,7 +108,7 @@ std::string foreign_model(std::unordered_map<std::string, std::string> settings)
   Scratch const folder;
   settings.emplace("vocab_size", "200");
   settings.emplace("minloglevel", "2");
-  settings.emplace("input", folder.write("text", joined(sample_text(1000))));
+  settings.emplace("input", folder.write("text", joined(sample_text(300))));
   std::string model;
   auto const status = sentencepiece::SentencePieceTrainer::Train(settings, nullptr, &model);
   EXPECT_TRUE(status.ok()) << status.ToString();
