@@ -19,7 +19,9 @@ Space make_space(Extents const& shape, hsize_t const* largest = nullptr) {
 }
 
 PropertyList creation() {
-  return PropertyList{check(H5Pcreate(H5P_DATASET_CREATE), "make dataset properties")};
+  PropertyList list{check(H5Pcreate(H5P_DATASET_CREATE), "make dataset properties")};
+  leave_out_times(list);
+  return list;
 }
 
 void fill_with_nan(PropertyList const& list, DType type) {

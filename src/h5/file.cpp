@@ -27,7 +27,9 @@ File open(std::filesystem::path const& path, unsigned flags) {
 
 File create_file(std::filesystem::path const& path) {
   PropertyList const access = file_access();
-  return File{check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), "create " + path.string())};
+  PropertyList const creation{check(H5Pcreate(H5P_FILE_CREATE), "make file properties")};
+  leave_out_times(creation);
+  return File{check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), "create " + path.string())};
 }
 
 File open_file(std::filesystem::path const& path) {
@@ -44,11 +46,23 @@ void close(File file, std::filesystem::path const& path) {
   check(H5Fclose(file.release()), "close " + path.string());
 }
 
+void leave_out_times(PropertyList const& creation) {
+  check(H5Pset_obj_track_times(creation.get(), false), "leave out times");
+}
+
 Group create_group(hid_t at, std::string const& name) {
-  PropertyList const links{check(H5Pcreate(H5P_LINK_CREATE), "make link properties")};
-  check(H5Pset_create_intermediate_group(links.get(), 1), "set link properties");
-  return Group{check(H5Gcreate2(at, name.c_str(), links.get(), H5P_DEFAULT, H5P_DEFAULT),
-                     fmt::format("create group {} in {}", name, name_of(at)))};
+  PropertyList const creation{check(H5Pcreate(H5P_GROUP_CREATE), "make group properties")};
+  leave_out_times(creation);
+  auto const create = [&](std::string const& path) {
+    return Group{check(H5Gcreate2(at, path.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+                       fmt::format("create group {} in {}", path, name_of(at)))};
+  };
+  // Level by level: groups that HDF5 itself puts between would carry times.
+  for (std::size_t end = name.find('/'); end != std::string::npos; end = name.find('/', end + 1)) {
+    std::string const level = name.substr(0, end);
+    if (check(H5Lexists(at, level.c_str(), H5P_DEFAULT), "look up " + level) == 0) create(level);
+  }
+  return create(name);
 }
 
 Group open_group(hid_t at, std::string const& name) {

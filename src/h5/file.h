@@ -19,6 +19,9 @@ File open_growing_file(std::filesystem::path const& path);
 /// Closes and reports what only shows then, such as a full disk. Every object of the file must be closed before.
 void close(File file, std::filesystem::path const& path);
 
+/// Objects made with these properties carry no time, so that equal content gives equal files.
+void leave_out_times(PropertyList const& creation);
+
 /// A new group; `name` may have several levels.
 Group create_group(hid_t at, std::string const& name);
 /// An existing group, reached by no soft or external link. Throws DataError when it is not there.

@@ -232,7 +232,7 @@ TEST_F(Checkpoint, TheSystemsRefusalOnOneRankFailsAllAlikeAndLeavesTheOldOne) {
 
 TEST_F(Checkpoint, HolesAndOverlapsAreFaultsOfTheProgramOnAllRanks) {
   Trajectory const trajectory{3};
-  std::vector<float> const values(8);
+  std::vector<float> const values(16);
   auto const attempt = [&](std::vector<Rectangle> const& parts) {
     std::vector<SavedSlice> slices;
     for (Rectangle const& part : parts) {

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import h5py
@@ -97,6 +98,7 @@ class Checkpoint(unittest.TestCase):
             return found
 
         first = digests()
+        time.sleep(1.1)  # times in files would count whole seconds
         subprocess.run([MPIEXEC, "-q", "-n", "2", WRITER, "checkpoint", self.run_folder, str(STEP)], check=True)
         self.assertEqual(digests(), first)
 
