@@ -34,6 +34,7 @@ void check(Request& request) {
   config::Config& config = request.config;
   config::resolve(config);
   config::validate(config, mpi::launched_ranks());
+  config::ini_text(config::options_of(config));  // refuses values that config.cfg could not hold
   jump::depth_weights(config.jreg.weights, config.jreg.penalty, config.model.layers);
   if (request.arguments.benchmark) return;
   if (config.data.train.empty())
@@ -76,7 +77,7 @@ int train(std::vector<std::string> const& arguments) {
   try {
     auto const options = config::options_of(request);
     if (std::string const file = config::find_argument(arguments, "config"); !file.empty()) {
-      config::parse_file(file, options);
+      config::parse_file(file, config::options_of(request.config));
     }
     config::parse_arguments(arguments, options, false);
     check(request);
