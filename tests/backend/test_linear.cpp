@@ -116,10 +116,16 @@ TEST_P(Linear, NanReachesItsRow) {
 }
 
 TEST_P(Linear, TwiceGivesTheSameBits) {
-  auto const x = upload(random("x", 257, 130));
+  auto const x = upload(random("x", 2049, 130));
   auto const w = upload(random("w", 65, 130));
-  auto const y = output(257, 65);
+  auto const y = output(2049, 65);
   EXPECT_TRUE(same_bits_twice([&] { ops().linear(x, w, y); }, y));
+  auto dw = output(DType::f32, 65, 130);
+  auto const gradient = [&] {
+    dw.fill(Real(65, 130));
+    ops().linear_weight_gradient(y, x, dw);
+  };
+  EXPECT_TRUE(same_bits_twice(gradient, dw));
 }
 
 JREG_FOR_TYPES(Linear, DType::f32, DType::bf16);

@@ -20,8 +20,8 @@ struct Factor {
   std::int64_t columns() const { return transposed ? tensor.rows : tensor.columns; }
 };
 
-/// Matrix products through oneDNN. Primitives are kept, one for each shape met, and so is their working memory:
-/// a product that was computed before allocates nothing.
+/// Matrix products through oneDNN. The primitives for bf16 are kept, one for each shape met, and so is their working
+/// memory: a product that was computed before allocates nothing.
 class MatrixProducts {
 public:
   explicit MatrixProducts(KernelTable const& kernels);
@@ -30,7 +30,7 @@ public:
   void multiply(Factor a, Factor b, Tensor const& c, bool accumulate);
 
 private:
-  /// (m, n, k, strides of a, b, c, transposes, types and accumulate as bits)
+  /// (m, n, k, strides of a, b, c; transposes, accumulate and type of c as bits)
   using Key = std::array<std::int64_t, 7>;
   struct KeyHash {
     std::size_t operator()(Key const& key) const noexcept;
@@ -42,6 +42,8 @@ private:
   };
 
   Product make_product(Factor a, Factor b, Tensor const& c, bool accumulate) const;
+  void multiply_f32(Factor a, Factor b, Tensor const& c, bool accumulate);
+  void multiply_bf16(Factor a, Factor b, Tensor const& c, bool accumulate);
   void multiply_bf16_as_f32(Factor a, Factor b, Tensor const& c, bool accumulate);
 
   KernelTable const& kernels_;

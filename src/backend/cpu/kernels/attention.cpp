@@ -30,31 +30,40 @@ Tiles cut_tiles(AttentionShape const& shape, float* scratch) {
   return tiles;
 }
 
-/// Scores of one row become exp(score - maximum so far); what was summed before is scaled down to the new maximum.
-/// The first `visible` keys count, the rest up to `keys` become zero.
-void soften_row(Tiles const& tiles, std::int64_t row, std::int64_t visible, std::int64_t keys, std::int64_t width) {
+/// Scores of one row become exp(score - maximum so far); what earlier key blocks summed up is scaled down to the new
+/// maximum. The first `visible` keys count, the rest up to `keys` become zero.
+void soften_row(Tiles const& tiles, std::int64_t row, std::int64_t visible, std::int64_t keys, std::int64_t head_size,
+                bool first_block) {
   float* const scores = tiles.scores.data + row * tiles.scores.stride;
-  std::int32_t largest = order_key(tiles.maximum[row]);
+  // Whole vectors: what lies beyond the visible keys counts as -infinity.
+  std::int64_t const width = padded(visible);
+  for (std::int64_t j = visible; j < width; ++j) scores[j] = -__builtin_inff();
+  std::int32_t largest = order_key(first_block ? -__builtin_inff() : tiles.maximum[row]);
 #pragma omp simd reduction(max : largest)
-  for (std::int64_t j = 0; j < visible; ++j) {
+  for (std::int64_t j = 0; j < width; ++j) {
     std::int32_t const key = order_key(scores[j]);
     largest = key > largest ? key : largest;
   }
   float const maximum = from_order_key(largest);
-  float const scale = exponential(tiles.maximum[row] - maximum);
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (std::int64_t j = 0; j < visible; ++j) {
+  for (std::int64_t j = 0; j < width; ++j) {
     float const weight = exponential(scores[j] - maximum);
     scores[j] = weight;
     sum += weight;
   }
-  for (std::int64_t j = visible; j < keys; ++j) scores[j] = 0;
-  tiles.denominator[row] = tiles.denominator[row] * scale + sum;
-  tiles.maximum[row] = maximum;
-  float* const out = tiles.sum.data + row * tiles.sum.stride;
+  for (std::int64_t j = width; j < keys; ++j) scores[j] = 0;
+  if (first_block) {
+    tiles.denominator[row] = sum;
+  } else {
+    float const scale = exponential(tiles.maximum[row] - maximum);
+    tiles.denominator[row] = tiles.denominator[row] * scale + sum;
+    float* const out = tiles.sum.data + row * tiles.sum.stride;
+    std::int64_t const columns = padded(head_size);
 #pragma omp simd
-  for (std::int64_t i = 0; i < width; ++i) out[i] *= scale;
+    for (std::int64_t i = 0; i < columns; ++i) out[i] *= scale;
+  }
+  tiles.maximum[row] = maximum;
 }
 
 /// Queries [begin, begin + rows) of one head.
@@ -63,24 +72,18 @@ void attend(AttentionArgs const& args, Tiles const& tiles, std::int64_t first_to
             std::int64_t begin, std::int64_t rows) {
   AttentionShape const& shape = args.shape;
   std::int64_t const size = shape.head_size;
-  std::int64_t const width = padded(size);
   float const scale = 1.0F / __builtin_sqrtf(static_cast<float>(size));
   pack(row_of<T const>(args.qkv, first_token + begin) + head * size, args.qkv.stride, tiles.queries, rows, size, scale);
-  for (std::int64_t i = 0; i < rows; ++i) {
-    tiles.maximum[i] = -__builtin_inff();
-    tiles.denominator[i] = 0;
-    for (std::int64_t j = 0; j < width; ++j) tiles.sum.data[i * tiles.sum.stride + j] = 0;
-  }
   for (std::int64_t key = 0; key < begin + rows; key += key_block) {
     std::int64_t const keys = smaller(key_block, begin + rows - key);
     block_product({tiles.queries.data, tiles.queries.stride, 1}, {tiles.keys.data + key, tiles.keys.stride},
                   tiles.scores, rows, padded(keys), size, false);
     for (std::int64_t i = 0; i < rows; ++i) {
-      soften_row(tiles, i, smaller(keys, begin + i - key + 1), keys, width);
+      soften_row(tiles, i, smaller(keys, begin + i - key + 1), keys, size, key == 0);
     }
     block_product({tiles.scores.data, tiles.scores.stride, 1},
-                  {tiles.values.data + key * tiles.values.stride, tiles.values.stride}, tiles.sum, rows, width, keys,
-                  true);
+                  {tiles.values.data + key * tiles.values.stride, tiles.values.stride}, tiles.sum, rows, padded(size),
+                  keys, key != 0);
   }
   for (std::int64_t i = 0; i < rows; ++i) {
     T* const out = row_of<T>(args.out, first_token + begin + i) + head * size;

@@ -54,13 +54,18 @@ template <class T> float dot(T const* a, T const* b, std::int64_t count) {
 /// One row: scores -> softmax weights, dweights -> dscores = weight (dweight - mean); zero beyond the visible keys.
 void soften_row(float* weights, float* dscores, float log_sum_exp, float mean, std::int64_t visible,
                 std::int64_t keys) {
+  std::int64_t const width = padded(visible);  // whole vectors
+  for (std::int64_t j = visible; j < width; ++j) {
+    weights[j] = -__builtin_inff();
+    dscores[j] = 0;
+  }
 #pragma omp simd
-  for (std::int64_t j = 0; j < visible; ++j) {
+  for (std::int64_t j = 0; j < width; ++j) {
     float const weight = exponential(weights[j] - log_sum_exp);
     weights[j] = weight;
     dscores[j] = weight * (dscores[j] - mean);
   }
-  for (std::int64_t j = visible; j < keys; ++j) {
+  for (std::int64_t j = width; j < keys; ++j) {
     weights[j] = 0;
     dscores[j] = 0;
   }

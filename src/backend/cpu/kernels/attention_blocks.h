@@ -35,13 +35,25 @@ inline void pack(T const* from, std::int64_t from_stride, Block to, std::int64_t
 template <class T>
 inline void pack_transposed(T const* from, std::int64_t from_stride, Block to, std::int64_t rows,
                             std::int64_t columns) {
-  std::int64_t const width = padded(rows);
-  for (std::int64_t start = 0; start < width; start += lanes) {
-    std::int64_t const stop = smaller(start + lanes, rows);
-    for (std::int64_t j = 0; j < columns; ++j) {
-      float* const target = to.data + j * to.stride;
-      for (std::int64_t i = start; i < stop; ++i) target[i] = load(from + i * from_stride, j);
-      for (std::int64_t i = stop > start ? stop : start; i < start + lanes; ++i) target[i] = 0;
+  // Rows of `from` may lie a page apart, where a walk down a column keeps throwing out its own cache lines: squares
+  // pass through a buffer.
+  constexpr std::int64_t square = 16;
+  alignas(64) float buffer[square][square];
+  for (std::int64_t row = 0; row < padded(rows); row += square) {
+    std::int64_t const height = smaller(square, rows - row);
+    std::int64_t const width = smaller(square, padded(rows) - row);
+    for (std::int64_t column = 0; column < columns; column += square) {
+      std::int64_t const count = smaller(square, columns - column);
+      for (std::int64_t i = 0; i < height; ++i) {
+        T const* const source = from + (row + i) * from_stride + column;
+#pragma omp simd
+        for (std::int64_t j = 0; j < count; ++j) buffer[i][j] = load(source, j);
+      }
+      for (std::int64_t j = 0; j < count; ++j) {
+        float* const target = to.data + (column + j) * to.stride + row;
+        for (std::int64_t i = 0; i < height; ++i) target[i] = buffer[i][j];
+        for (std::int64_t i = height; i < width; ++i) target[i] = 0;
+      }
     }
   }
 }

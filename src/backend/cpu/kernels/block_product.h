@@ -76,13 +76,19 @@ inline void product_rows(Left a, Block b, Block c, std::int64_t columns, std::in
 /// c (rows, columns) = a (rows, depth) b (depth, columns), or +=; columns is a multiple of `lanes`.
 inline void block_product(Left a, Block b, Block c, std::int64_t rows, std::int64_t columns, std::int64_t depth,
                           bool accumulate) {
-  // 16 registers hold 6 x 2 sums, 32 hold 8 x 2 and more.
+  // AVX-512 has 32 registers for sums and factors, the others 16.
   constexpr int tall = lanes == 16 ? 8 : 4;
   std::int64_t i = 0;
-  auto const from_row = [&](std::int64_t row) { return Left{a.data + row * a.row, a.row, a.column}; };
-  auto const to_row = [&](std::int64_t row) { return Block{c.data + row * c.stride, c.stride}; };
-  for (; i + tall <= rows; i += tall) product_rows<tall>(from_row(i), b, to_row(i), columns, depth, accumulate);
-  for (; i < rows; ++i) product_rows<1>(from_row(i), b, to_row(i), columns, depth, accumulate);
+  for (; i + tall <= rows; i += tall) {
+    product_rows<tall>(a, b, c, columns, depth, accumulate);
+    a.data += tall * a.row;
+    c.data += tall * c.stride;
+  }
+  for (; i < rows; ++i) {
+    product_rows<1>(a, b, c, columns, depth, accumulate);
+    a.data += a.row;
+    c.data += c.stride;
+  }
 }
 
 }  // namespace jreg::backend::cpu::JREG_KERNEL_LEVEL

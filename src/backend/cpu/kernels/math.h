@@ -8,35 +8,44 @@
 
 namespace jreg::backend::cpu::JREG_KERNEL_LEVEL {
 
-inline float load(float const* values, std::int64_t i) {
-  return values[i];
+inline float widen(float value) {
+  return value;
 }
-inline float load(bfloat16 const* values, std::int64_t i) {
-  return __builtin_bit_cast(float, static_cast<std::uint32_t>(values[i].bits) << 16);
+inline float widen(bfloat16 value) {
+  return __builtin_bit_cast(float, static_cast<std::uint32_t>(value.bits) << 16);
 }
 
-inline void store(float* values, std::int64_t i, float value) {
+/// `value` rounded to the nearest number that T holds, halves to even; NaN stays NaN.
+template <class T> inline float rounded(float value);
+template <> inline float rounded<float>(float value) {
+  return value;
+}
+template <> inline float rounded<bfloat16>(float value) {
+  auto const bits = __builtin_bit_cast(std::uint32_t, value);
+  float const nearest = __builtin_bit_cast(float, (bits + 0x7fffU + ((bits >> 16) & 1U)) & 0xffff0000U);
+  return value != value ? __builtin_nanf("") : nearest;
+}
+
+template <class T> inline float load(T const* values, std::int64_t i) {
+  return widen(values[i]);
+}
+/// Stores what rounded<T> gave.
+inline void store_exact(float* values, std::int64_t i, float value) {
   values[i] = value;
 }
-inline void store(bfloat16* values, std::int64_t i, float value) {
-  auto const bits = __builtin_bit_cast(std::uint32_t, value);
-  std::uint32_t const rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
-  std::uint32_t const quiet = (bits >> 16) | 0x40U;
-  values[i].bits = static_cast<std::uint16_t>((bits & 0x7fffffffU) > 0x7f800000U ? quiet : rounded);
+inline void store_exact(bfloat16* values, std::int64_t i, float value) {
+  values[i].bits = static_cast<std::uint16_t>(__builtin_bit_cast(std::uint32_t, value) >> 16);
+}
+template <class T> inline void store(T* values, std::int64_t i, float value) {
+  store_exact(values, i, rounded<T>(value));
 }
 
-/// `value` as it reads back after being stored as T.
-template <class T> inline float rounded(float value) {
-  T stored;
-  store(&stored, 0, value);
-  return load(&stored, 0);
-}
-
-/// e^x: relative error below 2e-7 where the result is a normal float below e^88; exactly 1 at 0; 0 below -87.3,
-/// infinity above 88.3; NaN stays NaN. Polynomial: Cephes' expf.
+/// e^x: relative error below 2e-7 where the result is a normal float below e^88.3; exactly 1 at 0; 0 below -87.7,
+/// infinity above 88.4; NaN stays NaN. Polynomial: Cephes' expf.
 inline float exponential(float x) {
-  constexpr float largest = 88.3F;
-  constexpr float smallest = -87.3F;
+  // At these ends the power of two becomes 0 and infinity, and the result with it.
+  constexpr float largest = 88.7F;
+  constexpr float smallest = -88.0F;
   // Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits.
   constexpr float shifter = 12582912.0F;
   float clamped = x > largest ? largest : x;
@@ -51,11 +60,9 @@ inline float exponential(float x) {
   p = p * r + 1.6666665459e-1F;
   p = p * r + 5.0000001201e-1F;
   p = p * r * r + r + 1.0F;
-  std::int32_t const exponent =
-      __builtin_bit_cast(std::int32_t, shifted) - __builtin_bit_cast(std::int32_t, shifter) + 127;
-  float result = p * __builtin_bit_cast(float, static_cast<std::uint32_t>(exponent) << 23);
-  result = x < smallest ? 0.0F : result;
-  return x > largest ? __builtin_inff() : result;
+  std::uint32_t const exponent =
+      __builtin_bit_cast(std::uint32_t, shifted) - __builtin_bit_cast(std::uint32_t, shifter) + 127U;
+  return p * __builtin_bit_cast(float, exponent << 23);
 }
 
 /// Integers in the order of the floats, NaN (with a positive sign) as the largest: integer maxima vectorise without

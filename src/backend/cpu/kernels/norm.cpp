@@ -23,7 +23,7 @@ RowSums add_and_sum(T const* residual, T const* delta, T* hidden, T const* previ
     float h = load(residual, i);
     if constexpr (has_delta) {
       h = rounded<T>(h + load(delta, i));
-      store(hidden, i, h);
+      store_exact(hidden, i, h);
     }
     squares += h * h;
     if constexpr (has_previous) {
