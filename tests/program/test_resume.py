@@ -51,19 +51,29 @@ class Resume(support.ProgramTest):
         self.train("run", "--resume", "auto", train__steps=2)
         self.assertEqual(support.differing_columns(support.read_columns(run), before), [])
 
-    def test_a_damaged_checkpoint_is_found_and_passed_over(self):
+    def damaged(self, change):
+        """A run stopped at update 4, in whose newest checkpoint `change` was applied to a shard's bytes."""
         run = self.train("run", "--stop-at", "4", **CHECKPOINTS)
         newest = run / "checkpoints" / "step_00000004"
         shard = sorted(newest.glob("rank_*.h5"))[0]
-        content = bytearray(shard.read_bytes())
-        content[len(content) // 2] ^= 0x10
-        shard.write_bytes(content)
+        shard.write_bytes(change(bytearray(shard.read_bytes())))
+        return run, newest, shard
+
+    def test_a_flipped_bit_is_named_and_never_loaded(self):
+        def flip(content):
+            content[len(content) // 2] ^= 0x10
+            return content
+
+        _, newest, shard = self.damaged(flip)
         self.assert_refused(self.jreg("verify", newest, check=65), shard.name)
         self.assert_error(self.train("run", "--resume", "4", check=65, **CHECKPOINTS), shard.name)
+
+    def test_resume_auto_passes_over_a_checkpoint_that_is_not_whole(self):
+        run, newest, _ = self.damaged(lambda content: content[:-100])
+        self.jreg("verify", newest, check=65)
         result = self.jreg("train", *self.options("run", **CHECKPOINTS), "--resume", "auto")
-        self.assertIn(shard.name, result.stderr)
-        whole = self.train("whole", **CHECKPOINTS)
-        self.assert_same_run(whole, run)
+        self.assertIn(newest.name, result.stderr)
+        self.assert_same_run(self.train("whole", **CHECKPOINTS), run)
 
     def test_a_changed_architecture_is_refused(self):
         self.train("run", "--stop-at", "2", **CHECKPOINTS)
