@@ -8,7 +8,9 @@
 #include "backend/backend_test.h"
 
 /// Under AddressSanitizer an allocation that is too large should fail as it does without.
-extern "C" char const* __asan_default_options() { return "allocator_may_return_null=1"; }
+extern "C" char const* __asan_default_options() {
+  return "allocator_may_return_null=1";
+}
 
 namespace jreg::backend {
 namespace {
