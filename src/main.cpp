@@ -12,6 +12,7 @@
 #include "commands/info.h"
 #include "commands/tokenize.h"
 #include "commands/train.h"
+#include "config/option.h"
 
 namespace {
 
@@ -54,7 +55,11 @@ int run(std::vector<std::string> const& words) {
     }
     return command.run(arguments);
   }
-  throw jreg::UserError("{}: no such command; jreg --help lists them", words[0]);
+  std::vector<jreg::config::Option> names;
+  for (Command const& command : commands) names.push_back({.name = command.name});
+  std::string const nearest = jreg::config::nearest_name(words[0], names);
+  throw jreg::UserError("{}: no such command; {}", words[0],
+                        nearest.empty() ? "jreg --help lists them" : fmt::format("did you mean {}?", nearest));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
@@ -21,11 +22,15 @@
 namespace jreg::train {
 namespace {
 
-std::vector<std::string> split_list(std::string const& text) {
+std::vector<std::string> split(std::string const& text, char separator) {
   std::vector<std::string> parts;
   std::istringstream stream{text};
-  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
+  for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
   return parts;
+}
+
+char const* name_of(double not_finite) {
+  return std::isnan(not_finite) ? "NaN" : "infinite";
 }
 
 bool due(std::int64_t step, std::int64_t interval, std::int64_t last) {
@@ -76,22 +81,29 @@ Trainer::Trainer(config::Config const& config, TrainArguments const& arguments, 
                }},
       evaluator_{session_, feeder_, files_.validation ? *files_.validation : files_.train},
       trajectory_{config.model.layers} {
-  std::optional<std::filesystem::path> const checkpoint = choose_checkpoint();
-  if (checkpoint) {
-    resume_from(*checkpoint);
-  } else {
+  std::vector<std::filesystem::path> const checkpoints = choose_checkpoints();
+  if (checkpoints.empty()) {
     begin();
+  } else {
+    resume_from_first_good(checkpoints);
   }
   open_records();
 }
 
-std::optional<std::filesystem::path> Trainer::choose_checkpoint() const {
-  std::string chosen;
+std::vector<std::filesystem::path> Trainer::choose_checkpoints() const {
+  std::string chosen;  // a folder a line
   store::agree_on_first(mesh_.world(), [&] {
     std::string const& resume = arguments_.resume;
     bool const number = !resume.empty() && std::ranges::all_of(resume, [](char c) { return c >= '0' && c <= '9'; });
     if (resume == "auto") {
-      if (auto const latest = store::find_latest(config_.run.dir)) chosen = latest->string();
+      auto const latest = store::find_latest(config_.run.dir);
+      if (!latest) return;
+      chosen = latest->string();
+      bool older = false;
+      for (auto const& [step, folder] : store::list_checkpoints(config_.run.dir)) {
+        if (older) chosen += "\n" + folder.string();
+        older = older || folder.filename() == latest->filename();
+      }
     } else if (number) {
       chosen = store::checkpoint_folder(config_.run.dir, std::stoll(resume)).string();
     } else {
@@ -99,8 +111,21 @@ std::optional<std::filesystem::path> Trainer::choose_checkpoint() const {
     }
   });
   mesh_.world().broadcast(chosen, 0);
-  if (chosen.empty()) return std::nullopt;
-  return chosen;
+  std::vector<std::filesystem::path> folders;
+  for (std::string const& folder : split(chosen, '\n')) folders.emplace_back(folder);
+  return folders;
+}
+
+void Trainer::resume_from_first_good(std::vector<std::filesystem::path> const& folders) {
+  for (std::size_t i = 0;; ++i) {
+    try {
+      return resume_from(folders[i]);
+    } catch (Error const& error) {  // the same on every rank
+      bool const damaged = error.code() == ExitCode::data;
+      if (!damaged || i + 1 == folders.size()) throw;
+      if (first_rank()) log::warning("{}; trying {}", error.what(), folders[i + 1].string());
+    }
+  }
 }
 
 void Trainer::begin() {
@@ -115,7 +140,7 @@ void Trainer::resume_from(std::filesystem::path const& folder) {
   store::agree(mesh_.world(), [&] {
     store::CheckpointReader reader{folder};
     store::State const& state = reader.state();
-    check_same_run(config_, state.config, split_list(arguments_.allow_change));
+    check_same_run(config_, state.config, split(arguments_.allow_change, ','));
     restore(session_, reader);
     session_.adamw().set_updates(state.adamw_steps);
     updater_.penalty().set_gates({state.jump_gates.begin(), state.jump_gates.end()});
@@ -197,8 +222,9 @@ ExitCode Trainer::run() {
 void Trainer::refuse_nonfinite(std::int64_t step, UpdateResult const& result) {
   std::string const where =
       result.bad_data_rank >= 0
-          ? fmt::format("the loss is {} on rank {}", result.loss, result.bad_data_rank * mesh_.at().tensor_size)
-          : fmt::format("the gradient norm is {} (all losses are finite)", result.grad_norm);
+          ? fmt::format("the loss is {} on rank {}", name_of(result.loss),
+                        result.bad_data_rank * mesh_.at().tensor_size)
+          : fmt::format("the gradient norm is {}; the losses of all ranks are finite", name_of(result.grad_norm));
   if (config_.train.on_nonfinite == "stop") {
     throw AgreedError{ExitCode::internal,
                       fmt::format("update {}: {}; nothing was changed by it, the last checkpoint is good. Lower "

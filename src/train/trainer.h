@@ -61,8 +61,10 @@ private:
     std::optional<data::TokenFile> validation;
   };
   static Files open_files(config::Config const& config, mpi::Communicator const& world);
-  std::optional<std::filesystem::path> choose_checkpoint() const;
+  /// Checkpoints to resume from, the first one good; none: begin at step 0.
+  std::vector<std::filesystem::path> choose_checkpoints() const;
   void begin();
+  void resume_from_first_good(std::vector<std::filesystem::path> const& folders);
   void resume_from(std::filesystem::path const& folder);
   void open_records();
   void log_header() const;

@@ -59,21 +59,29 @@ class Resume(support.ProgramTest):
         shard.write_bytes(change(bytearray(shard.read_bytes())))
         return run, newest, shard
 
-    def test_a_flipped_bit_is_named_and_never_loaded(self):
-        def flip(content):
-            content[len(content) // 2] ^= 0x10
-            return content
+    @staticmethod
+    def flip(content):
+        content[len(content) // 2] ^= 0x10
+        return content
 
-        _, newest, shard = self.damaged(flip)
+    def test_a_flipped_bit_is_named_and_never_loaded(self):
+        _, newest, shard = self.damaged(self.flip)
         self.assert_refused(self.jreg("verify", newest, check=65), shard.name)
         self.assert_error(self.train("run", "--resume", "4", check=65, **CHECKPOINTS), shard.name)
 
-    def test_resume_auto_passes_over_a_checkpoint_that_is_not_whole(self):
-        run, newest, _ = self.damaged(lambda content: content[:-100])
+    def assert_passed_over(self, change):
+        run, newest, _ = self.damaged(change)
         self.jreg("verify", newest, check=65)
         result = self.jreg("train", *self.options("run", **CHECKPOINTS), "--resume", "auto")
         self.assertIn(newest.name, result.stderr)
+        self.assertIn("resumed at step 2", result.stderr)
         self.assert_same_run(self.train("whole", **CHECKPOINTS), run)
+
+    def test_resume_auto_passes_over_a_checkpoint_that_is_not_whole(self):
+        self.assert_passed_over(lambda content: content[:-100])
+
+    def test_resume_auto_passes_over_a_checkpoint_with_a_flipped_bit(self):
+        self.assert_passed_over(self.flip)
 
     def test_a_changed_architecture_is_refused(self):
         self.train("run", "--stop-at", "2", **CHECKPOINTS)
