@@ -15,8 +15,12 @@ struct Record {
 };
 
 herr_t collect(unsigned, H5E_error2_t const* error, void* records) noexcept {
-  static_cast<std::vector<Record>*>(records)->push_back(
-      {error->func_name ? error->func_name : "", error->desc ? error->desc : ""});
+  std::string text = error->desc ? error->desc : "";
+  // What follows the system's error text are addresses and sizes inside the library.
+  text = text.substr(0, text.find(", buf = "));
+  // HDF5 puts ctime()'s line end into its texts.
+  std::ranges::replace(text, '\n', ' ');
+  static_cast<std::vector<Record>*>(records)->push_back({error->func_name ? error->func_name : "", std::move(text)});
   return 0;
 }
 
@@ -39,8 +43,6 @@ std::string error_text() {
   if (records.empty()) return "HDF5 tells no reason";
   std::string text = records.back().function + ": " + records.front().text;
   if (records.size() > 1 && records.back().text != records.front().text) text += " (" + records.back().text + ")";
-  // HDF5 puts ctime()'s line end into its texts.
-  std::ranges::replace(text, '\n', ' ');
   return text;
 }
 

@@ -1,16 +1,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
-#include <csignal>
 #include <fstream>
-#include <memory>
 
 #include "base/error.h"
 #include "store/checkpoint.h"
+#include "store/checkpoint_fixture.h"
 #include "store/describe.h"
 #include "store/tensors.h"
-#include "support/temporary_folder.h"
 
 // Under mpirun with 1, 2 and 4 ranks.
 namespace jreg::store {
@@ -20,49 +17,7 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-class Checkpoint : public testing::Test {
-protected:
-  Checkpoint() {
-    std::string path;
-    if (comm_.rank() == 0) {
-      folder_ = std::make_unique<test::TemporaryFolder>();
-      path = folder_->path().string();
-    }
-    comm_.broadcast(path, 0);
-    run_ = path;
-  }
-  // The first rank removes the folder, when all are done with it.
-  ~Checkpoint() override { comm_.barrier(); }
-
-  SaveReport save_step(std::int64_t step, std::int64_t keep = 0) {
-    test::RankSlices const mine = test::slices_of(comm_.rank(), comm_.size());
-    Trajectory const trajectory = test::make_trajectory(step, 3);
-    return save(comm_, run_, test::make_state(step), comm_.rank() == 0 ? &trajectory : nullptr, mine.slices, keep);
-  }
-
-  fs::path step_folder(std::int64_t step) const { return checkpoint_folder(run_, step); }
-
-  std::vector<std::string> names_in_checkpoints() const {
-    std::vector<std::string> names;
-    for (auto const& entry : fs::directory_iterator{run_ / "checkpoints"}) names.push_back(entry.path().filename());
-    std::ranges::sort(names);
-    return names;
-  }
-
-  /// Reads everything; throws what loading throws.
-  static void load_all(fs::path const& folder) {
-    CheckpointReader reader{folder};
-    reader.trajectory();
-    for (TensorEntry const& tensor : reader.manifest().tensors) {
-      std::vector<float> values(static_cast<std::size_t>(tensor.shape.rows * tensor.shape.columns));
-      reader.read_slice(tensor.kind, tensor.name, Rectangle::whole(tensor.shape), DType::f32, values.data());
-    }
-  }
-
-  mpi::Communicator comm_ = mpi::Communicator::duplicate(MPI_COMM_WORLD);
-  std::unique_ptr<test::TemporaryFolder> folder_;
-  fs::path run_;
-};
+using Checkpoint = test::CheckpointTest;
 
 void write_file(fs::path const& file, std::string const& text) {
   std::ofstream{file, std::ios::binary} << text;
@@ -161,7 +116,7 @@ TEST_F(Checkpoint, ADamagedFolderDoesNotCountAsKept) {
   save_step(40, 3);
   if (comm_.rank() == 0) {
     EXPECT_EQ(list_checkpoints(run_).size(), 4U);
-    EXPECT_NO_THROW(load_all(step_folder(10)));
+    EXPECT_NO_THROW(test::load_all(step_folder(10)));
   }
 }
 
@@ -178,7 +133,7 @@ TEST_F(Checkpoint, SavingAStepAgainReplacesIt) {
   save_step(10);
   if (comm_.rank() == 0) {
     EXPECT_EQ(names_in_checkpoints(), (std::vector<std::string>{"latest", "step_00000010"}));
-    EXPECT_NO_THROW(load_all(step_folder(10)));
+    EXPECT_NO_THROW(test::load_all(step_folder(10)));
   }
 }
 
@@ -196,38 +151,6 @@ TEST_F(Checkpoint, WhatAKilledSaveLeftIsNeitherTakenNorKept) {
   if (comm_.rank() == 0) {
     EXPECT_EQ(names_in_checkpoints(), (std::vector<std::string>{"latest", "step_00000010", "step_00000030"}));
   }
-}
-
-TEST_F(Checkpoint, TheSystemsRefusalOnOneRankFailsAllAlikeAndLeavesTheOldOne) {
-  save_step(10);
-  // Files of this rank may not grow beyond a few bytes: writing fails as it does on a full disk.
-  std::signal(SIGXFSZ, SIG_IGN);
-  rlimit old{};
-  getrlimit(RLIMIT_FSIZE, &old);
-  rlimit const small{512, old.rlim_max};
-  bool const failing = comm_.rank() == comm_.size() - 1;
-  if (failing) setrlimit(RLIMIT_FSIZE, &small);
-  std::string text;
-  ExitCode code = ExitCode::done;
-  try {
-    save_step(20);
-  } catch (Error const& error) {
-    text = error.what();
-    code = error.code();
-  }
-  setrlimit(RLIMIT_FSIZE, &old);
-  EXPECT_EQ(code, ExitCode::io);
-  EXPECT_THAT(text,
-              testing::AllOf(HasSubstr("step_00000020"), HasSubstr("File too large"), HasSubstr("bytes are needed")));
-  if (comm_.size() > 1) {
-    EXPECT_THAT(text, HasSubstr(fmt::format("rank {}:", comm_.size() - 1)));
-  }
-  if (comm_.rank() == 0) {
-    EXPECT_EQ(names_in_checkpoints(), (std::vector<std::string>{"latest", "step_00000010"}));
-    EXPECT_NO_THROW(load_all(step_folder(10)));
-  }
-  comm_.barrier();
-  EXPECT_NO_THROW(save_step(30));
 }
 
 TEST_F(Checkpoint, HolesAndOverlapsAreFaultsOfTheProgramOnAllRanks) {
@@ -263,7 +186,8 @@ TEST_F(Checkpoint, DamageIsNamedBeforeHdf5SeesTheFile) {
     fs::path const kept = run_ / "kept";
     fs::copy_file(folder / name, kept);
     change(folder / name);
-    EXPECT_THAT([&] { load_all(folder); }, ThrowsMessage<DataError>(testing::AllOf(HasSubstr(name), HasSubstr(what))));
+    EXPECT_THAT([&] { test::load_all(folder); },
+                ThrowsMessage<DataError>(testing::AllOf(HasSubstr(name), HasSubstr(what))));
     fs::remove(folder / name);
     fs::rename(kept, folder / name);
   };
@@ -283,7 +207,7 @@ TEST_F(Checkpoint, DamageIsNamedBeforeHdf5SeesTheFile) {
         },
         name);
   }
-  EXPECT_NO_THROW(load_all(folder));
+  EXPECT_NO_THROW(test::load_all(folder));
 }
 
 TEST_F(Checkpoint, InfoTellsWhatItIsAndVerifyNamesEachDamagedFile) {
