@@ -118,7 +118,7 @@ std::string describe_checkpoint(fs::path const& folder) {
 
 std::string describe_run(fs::path const& folder) {
   auto const checkpoints = list_checkpoints(folder);
-  std::string text = fmt::format("{}: run folder with {} checkpoints\n", folder.string(), checkpoints.size());
+  std::string text = fmt::format("{}: run folder, checkpoints: {}\n", folder.string(), checkpoints.size());
   if (fs::path const dynamics = folder / "dynamics.h5"; fs::exists(dynamics)) text += describe_dynamics(dynamics);
   if (auto const latest = find_latest(folder)) text += describe_checkpoint(*latest);
   return text;
