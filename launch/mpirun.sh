@@ -63,7 +63,9 @@ else
 fi
 
 export OMP_NUM_THREADS=${threads}
-for name in OMP_NUM_THREADS LD_LIBRARY_PATH; do
+# Ranks see a pseudo-terminal whatever this script's output is: tell them whether somebody watches.
+if [[ -t 1 ]]; then export JREG_LIVE=1; else export JREG_LIVE=0; fi
+for name in OMP_NUM_THREADS LD_LIBRARY_PATH JREG_LIVE; do
   if [[ -n ${!name:-} ]]; then arguments+=(-x "${name}"); fi
 done
 allow_root

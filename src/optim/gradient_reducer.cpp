@@ -1,8 +1,26 @@
 #include "optim/gradient_reducer.h"
 
+#include <chrono>
+
 #include "base/error.h"
 
 namespace jreg::optim {
+namespace {
+
+/// Adds its own life to a sum of seconds.
+class Stopwatch {
+public:
+  explicit Stopwatch(double& sum) : sum_{sum} {}
+  Stopwatch(Stopwatch const&) = delete;
+  Stopwatch& operator=(Stopwatch const&) = delete;
+  ~Stopwatch() { sum_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
+
+private:
+  double& sum_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
 
 GradientReducer::GradientReducer(params::Store const& store, mesh::Mesh const& mesh,
                                  std::vector<params::Bucket> const& buckets, bool scatter)
@@ -21,6 +39,7 @@ void GradientReducer::add_tensor_summands(params::Unit const& unit) {
 }
 
 void GradientReducer::unit_done(std::size_t unit) {
+  Stopwatch const watch{exposed_seconds_};
   add_tensor_summands(store_.registry().units().at(unit));
   expect(next_bucket_ < buckets_.size(), "units of a backward pass come once");
   params::Bucket const& bucket = buckets_[next_bucket_];
@@ -33,16 +52,23 @@ void GradientReducer::unit_done(std::size_t unit) {
                                      : mesh_.data().begin_all_reduce(values)});
     }
   }
-  progress();
+  move_on();
 }
 
 void GradientReducer::progress() {
+  if (under_way_.empty()) return;
+  Stopwatch const watch{exposed_seconds_};
+  move_on();
+}
+
+void GradientReducer::move_on() {
   for (UnderWay& one : under_way_) {
     if (!one.complete) one.complete = one.transfer->progress();
   }
 }
 
 void GradientReducer::finish() {
+  Stopwatch const watch{exposed_seconds_};
   expect_equal(next_bucket_, buckets_.size(), "all buckets have begun before the reduction is finished");
   for (UnderWay& one : under_way_) one.transfer->finish();
   under_way_.clear();

@@ -24,6 +24,8 @@ public:
   void unit_done(std::size_t unit);
   /// Lets the transfers move on; call it between the operations of the backward pass.
   void progress();
+  /// Seconds that this rank has spent here instead of computing: beginning, moving on and waiting for transfers.
+  double exposed_seconds() const noexcept { return exposed_seconds_; }
   /// From here on gradients are whole and equal on all data ranks (each in its part with `scatter`).
   void finish();
 
@@ -33,12 +35,14 @@ private:
     bool complete = false;
   };
   void add_tensor_summands(params::Unit const& unit);
+  void move_on();
 
   params::Store const& store_;
   mesh::Mesh const& mesh_;
   std::vector<params::Bucket> const& buckets_;
   bool scatter_;
   std::size_t next_bucket_ = 0;
+  double exposed_seconds_ = 0;
   std::vector<UnderWay> under_way_;
 };
 

@@ -44,6 +44,17 @@ double timed_update(Kind& kind, mesh::Mesh const& mesh, backend::Backend& backen
   return seconds;
 }
 
+/// How long this run's gradients take from rank to rank with nothing else to do, the longest of the ranks.
+double bare_reduction_seconds(TrainingSession& session) {
+  session.mesh().world().barrier();
+  auto const begin = std::chrono::steady_clock::now();
+  for (std::size_t unit = session.store().registry().units().size(); unit-- > 0;) session.reducer().unit_done(unit);
+  session.reducer().finish();
+  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  session.mesh().world().max(std::span{&seconds, 1});
+  return seconds;
+}
+
 }  // namespace
 
 void benchmark(config::Config const& config, mpi::Communicator const& world, backend::Backend& backend,
@@ -69,11 +80,19 @@ void benchmark(config::Config const& config, mpi::Communicator const& world, bac
 
   constexpr std::int64_t warm_up = 2;
   double gemm_rate = 0;
+  std::vector<double> bare;     // seconds of a reduction alone
+  std::vector<double> exposed;  // seconds that an update spends on it beside its computing
   for (std::int64_t step = 0; step < warm_up + steps; ++step) {
     for (Kind& kind : kinds) {
+      double const before = session.reducer().exposed_seconds();
       double const seconds = timed_update(kind, mesh, backend, step);
-      if (step >= warm_up) kind.seconds.push_back(seconds);
+      double own = session.reducer().exposed_seconds() - before;
+      world.max(std::span{&own, 1});
+      if (step < warm_up) continue;
+      kind.seconds.push_back(seconds);
+      exposed.push_back(own);
     }
+    bare.push_back(bare_reduction_seconds(session));
     gemm_rate = std::max(gemm_rate, measured_gemm_rate(backend, session.store().dtype()));
   }
   world.sum(std::span{&gemm_rate, 1});
@@ -98,6 +117,12 @@ void benchmark(config::Config const& config, mpi::Communicator const& world, bac
                median * 1e3, quantile(kind.seconds, 0) * 1e3, quantile(kind.seconds, 0.1) * 1e3,
                quantile(kind.seconds, 0.9) * 1e3, tokens / median, flop / median / 1e9, 100 * flop / median / gemm_rate,
                paired_overhead(kind.seconds, kinds[0].seconds));
+  }
+  if (mesh.at().data_size > 1) {
+    fmt::print(
+        "\ngradient reduction over {} data ranks: {:.1f} ms alone, {:.1f} ms of an update's time beside its "
+        "computing\n",
+        mesh.at().data_size, quantile(bare, 0.5) * 1e3, quantile(exposed, 0.5) * 1e3);
   }
   std::fflush(stdout);
 }

@@ -21,13 +21,26 @@ class Resume(support.ProgramTest):
                                                    {f"t/{n}": v for n, v in b.items()}), [])
 
     def test_stopped_and_resumed_equals_uninterrupted(self):
-        for name, ranks, changes in (("one", 1, {}), ("four", 4, {"mesh__tensor": 2, "mesh__zero1": True})):
+        for name, ranks, changes in (
+                ("one", 1, {}), ("four", 4, {"mesh__tensor": 2, "mesh__zero1": True}),
+                ("bf16", 2, {"mesh__zero1": True, "run__precision": "bf16", "model__tie_embeddings": True})):
             with self.subTest(mesh=name):
                 whole = self.train(f"{name}_whole", ranks=ranks, **CHECKPOINTS, **changes)
                 self.train(f"{name}_parts", "--stop-at", "3", ranks=ranks, **CHECKPOINTS, **changes)
                 self.assertTrue((self.folder / f"{name}_parts/checkpoints/step_00000003").is_dir())
                 parts = self.train(f"{name}_parts", "--resume", "auto", ranks=ranks, **CHECKPOINTS, **changes)
                 self.assert_same_run(whole, parts)
+
+    def test_a_checkpoint_goes_on_on_another_mesh(self):
+        whole = support.read_columns(self.train("whole", **CHECKPOINTS))
+        self.train("run", "--stop-at", "3", ranks=4, mesh__tensor=2, mesh__zero1=True, **CHECKPOINTS)
+        self.train("run", "--stop-at", "4", "--resume", "auto", ranks=4, mesh__tensor=4, mesh__sequence_parallel=True,
+                   **CHECKPOINTS)
+        self.train("run", "--stop-at", "5", "--resume", "auto", ranks=2, **CHECKPOINTS)
+        run = support.read_columns(self.train("run", "--resume", "auto", **CHECKPOINTS))
+        np.testing.assert_array_equal(run["train/step"], whole["train/step"])
+        np.testing.assert_allclose(run["train/loss"], whole["train/loss"], rtol=2e-5)
+        np.testing.assert_allclose(run["train/displacement"], whole["train/displacement"], rtol=2e-5, atol=1e-5)
 
     def test_a_killed_run_resumes_from_its_last_checkpoint(self):
         changes = {**CHECKPOINTS, "train__steps": 400, "checkpoint__interval": 10}
