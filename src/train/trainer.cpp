@@ -211,6 +211,7 @@ ExitCode Trainer::run() {
     if (last || result.flagged || due(step_, config_.record.checkpoint_interval, end)) save(step_);
     if (result.flagged && !last) {
       log::info("asked to end by a signal: checkpoint of step {} is complete; start again with --resume auto", step_);
+      if (dynamics_) dynamics_->close();
       return ExitCode::signalled;
     }
   }
