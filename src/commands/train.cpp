@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
+#include <thread>
+
 #include "backend/backend.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -83,8 +86,13 @@ int train(std::vector<std::string> const& arguments) {
     check(request);
     backend::require_backend(request.config.run.backend);
   } catch (Error const& error) {
-    // Every rank finds the same before MPI starts; the first one tells.
-    if (mpi::launched_rank() == 0) log::error(error);
+    // Every rank finds the same before MPI starts; the first one tells. The others give it time for that: launchers end
+    // all ranks as soon as one has left.
+    if (mpi::launched_rank() == 0) {
+      log::error(error);
+    } else {
+      std::this_thread::sleep_for(std::chrono::seconds{5});
+    }
     return static_cast<int>(error.code());
   }
   return run(request);
