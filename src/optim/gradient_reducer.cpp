@@ -39,7 +39,7 @@ void GradientReducer::add_tensor_summands(params::Unit const& unit) {
 }
 
 void GradientReducer::unit_done(std::size_t unit) {
-  Stopwatch const watch{exposed_seconds_};
+  Stopwatch const watch{seconds_within_};
   add_tensor_summands(store_.registry().units().at(unit));
   expect(next_bucket_ < buckets_.size(), "units of a backward pass come once");
   params::Bucket const& bucket = buckets_[next_bucket_];
@@ -57,7 +57,7 @@ void GradientReducer::unit_done(std::size_t unit) {
 
 void GradientReducer::progress() {
   if (under_way_.empty()) return;
-  Stopwatch const watch{exposed_seconds_};
+  Stopwatch const watch{seconds_within_};
   move_on();
 }
 
@@ -68,7 +68,7 @@ void GradientReducer::move_on() {
 }
 
 void GradientReducer::finish() {
-  Stopwatch const watch{exposed_seconds_};
+  Stopwatch const watch{seconds_waiting_};
   expect_equal(next_bucket_, buckets_.size(), "all buckets have begun before the reduction is finished");
   for (UnderWay& one : under_way_) one.transfer->finish();
   under_way_.clear();

@@ -24,8 +24,10 @@ public:
   void unit_done(std::size_t unit);
   /// Lets the transfers move on; call it between the operations of the backward pass.
   void progress();
-  /// Seconds that this rank has spent here instead of computing: beginning, moving on and waiting for transfers.
-  double exposed_seconds() const noexcept { return exposed_seconds_; }
+  /// Seconds that this rank has spent here instead of computing, since its beginning: on transfers between the
+  /// operations of backward passes, and waiting for those that were still under way behind them.
+  double seconds_within() const noexcept { return seconds_within_; }
+  double seconds_waiting() const noexcept { return seconds_waiting_; }
   /// From here on gradients are whole and equal on all data ranks (each in its part with `scatter`).
   void finish();
 
@@ -42,7 +44,8 @@ private:
   std::vector<params::Bucket> const& buckets_;
   bool scatter_;
   std::size_t next_bucket_ = 0;
-  double exposed_seconds_ = 0;
+  double seconds_within_ = 0;
+  double seconds_waiting_ = 0;
   std::vector<UnderWay> under_way_;
 };
 

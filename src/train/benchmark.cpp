@@ -55,6 +55,71 @@ double bare_reduction_seconds(TrainingSession& session) {
   return seconds;
 }
 
+/// What the repetitions measured, in seconds.
+struct Measured {
+  double gemm_rate = 0;         // all ranks
+  std::vector<double> bare;     // a reduction alone
+  std::vector<double> within;   // of an update: on the reduction, between the operations of backward
+  std::vector<double> waiting;  // of an update: for the reduction, behind backward
+};
+
+Measured measure(TrainingSession& session, std::span<Kind> kinds, std::int64_t steps) {
+  constexpr std::int64_t warm_up = 2;
+  mesh::Mesh const& mesh = session.mesh();
+  optim::GradientReducer const& reducer = session.reducer();
+  Measured measured;
+  for (std::int64_t step = 0; step < warm_up + steps; ++step) {
+    for (Kind& kind : kinds) {
+      std::array const before{reducer.seconds_within(), reducer.seconds_waiting()};
+      double const seconds = timed_update(kind, mesh, session.backend(), step);
+      std::array spent{reducer.seconds_within() - before[0], reducer.seconds_waiting() - before[1]};
+      mesh.world().max(spent);
+      if (step < warm_up) continue;
+      kind.seconds.push_back(seconds);
+      measured.within.push_back(spent[0]);
+      measured.waiting.push_back(spent[1]);
+    }
+    measured.bare.push_back(bare_reduction_seconds(session));
+    measured.gemm_rate = std::max(measured.gemm_rate, measured_gemm_rate(session.backend(), session.store().dtype()));
+  }
+  mesh.world().sum(std::span{&measured.gemm_rate, 1});
+  return measured;
+}
+
+void print_report(TrainingSession& session, std::span<Kind const> kinds, Measured const& measured) {
+  mesh::Mesh const& mesh = session.mesh();
+  backend::Backend& backend = session.backend();
+  double const flop = model_flop(session.config());
+  auto const tokens = static_cast<double>(session.tokens_per_update());
+  fmt::print("{} rank(s), mesh {}, {} {}\n", mesh.world().size(), mesh.description(), session.config().run.precision,
+             backend.description());
+  fmt::print("{} parameters, {} tokens and {:.1f} model GFLOP an update, {} updates of each kind\n",
+             session.store().registry().global_size(), session.tokens_per_update(), flop / 1e9,
+             kinds[0].seconds.size());
+  fmt::print(
+      "matrix product rate in this run, all ranks: {:.1f} GFLOP/s; tensors {:.1f} MB a rank, peak resident "
+      "{:.1f} MB\n\n",
+      measured.gemm_rate / 1e9, static_cast<double>(backend.peak_bytes()) / 1e6,
+      static_cast<double>(peak_resident_bytes()) / 1e6);
+  fmt::print("{:<24}{:>10}{:>10}{:>10}{:>10}{:>12}{:>11}{:>9}{:>11}\n", "", "median ms", "min ms", "10% ms", "90% ms",
+             "tokens/s", "GFLOP/s", "of peak", "overhead");
+  for (Kind const& kind : kinds) {
+    double const median = quantile(kind.seconds, 0.5);
+    fmt::print("{:<24}{:>10.1f}{:>10.1f}{:>10.1f}{:>10.1f}{:>12.0f}{:>11.1f}{:>8.1f}%{:>10.2f}%\n", kind.name,
+               median * 1e3, quantile(kind.seconds, 0) * 1e3, quantile(kind.seconds, 0.1) * 1e3,
+               quantile(kind.seconds, 0.9) * 1e3, tokens / median, flop / median / 1e9,
+               100 * flop / median / measured.gemm_rate, paired_overhead(kind.seconds, kinds[0].seconds));
+  }
+  if (mesh.at().data_size > 1) {
+    fmt::print(
+        "\ngradient reduction over {} data ranks: {:.1f} ms alone; in an update {:.1f} ms between the operations "
+        "of backward, {:.1f} ms waiting behind it\n",
+        mesh.at().data_size, quantile(measured.bare, 0.5) * 1e3, quantile(measured.within, 0.5) * 1e3,
+        quantile(measured.waiting, 0.5) * 1e3);
+  }
+  std::fflush(stdout);
+}
+
 }  // namespace
 
 void benchmark(config::Config const& config, mpi::Communicator const& world, backend::Backend& backend,
@@ -78,53 +143,8 @@ void benchmark(config::Config const& config, mpi::Communicator const& world, bac
                             Kind{"statistics", Updater{session, off, true, source}},
                             Kind{"statistics and penalty", Updater{session, on, true, source}}};
 
-  constexpr std::int64_t warm_up = 2;
-  double gemm_rate = 0;
-  std::vector<double> bare;     // seconds of a reduction alone
-  std::vector<double> exposed;  // seconds that an update spends on it beside its computing
-  for (std::int64_t step = 0; step < warm_up + steps; ++step) {
-    for (Kind& kind : kinds) {
-      double const before = session.reducer().exposed_seconds();
-      double const seconds = timed_update(kind, mesh, backend, step);
-      double own = session.reducer().exposed_seconds() - before;
-      world.max(std::span{&own, 1});
-      if (step < warm_up) continue;
-      kind.seconds.push_back(seconds);
-      exposed.push_back(own);
-    }
-    bare.push_back(bare_reduction_seconds(session));
-    gemm_rate = std::max(gemm_rate, measured_gemm_rate(backend, session.store().dtype()));
-  }
-  world.sum(std::span{&gemm_rate, 1});
-  if (world.rank() != 0) return;
-
-  double const flop = model_flop(config);
-  auto const tokens = static_cast<double>(session.tokens_per_update());
-  fmt::print("{} rank(s), mesh {}, {} {}\n", world.size(), mesh.description(), config.run.precision,
-             backend.description());
-  fmt::print("{} parameters, {} tokens and {:.1f} model GFLOP an update, {} updates of each kind\n",
-             session.store().registry().global_size(), session.tokens_per_update(), flop / 1e9, steps);
-  fmt::print(
-      "matrix product rate in this run, all ranks: {:.1f} GFLOP/s; tensors {:.1f} MB a rank, peak resident {:.1f} "
-      "MB\n\n",
-      gemm_rate / 1e9, static_cast<double>(backend.peak_bytes()) / 1e6,
-      static_cast<double>(peak_resident_bytes()) / 1e6);
-  fmt::print("{:<24}{:>10}{:>10}{:>10}{:>10}{:>12}{:>11}{:>9}{:>11}\n", "", "median ms", "min ms", "10% ms", "90% ms",
-             "tokens/s", "GFLOP/s", "of peak", "overhead");
-  for (Kind const& kind : kinds) {
-    double const median = quantile(kind.seconds, 0.5);
-    fmt::print("{:<24}{:>10.1f}{:>10.1f}{:>10.1f}{:>10.1f}{:>12.0f}{:>11.1f}{:>8.1f}%{:>10.2f}%\n", kind.name,
-               median * 1e3, quantile(kind.seconds, 0) * 1e3, quantile(kind.seconds, 0.1) * 1e3,
-               quantile(kind.seconds, 0.9) * 1e3, tokens / median, flop / median / 1e9, 100 * flop / median / gemm_rate,
-               paired_overhead(kind.seconds, kinds[0].seconds));
-  }
-  if (mesh.at().data_size > 1) {
-    fmt::print(
-        "\ngradient reduction over {} data ranks: {:.1f} ms alone, {:.1f} ms of an update's time beside its "
-        "computing\n",
-        mesh.at().data_size, quantile(bare, 0.5) * 1e3, quantile(exposed, 0.5) * 1e3);
-  }
-  std::fflush(stdout);
+  Measured const measured = measure(session, kinds, steps);
+  if (world.rank() == 0) print_report(session, kinds, measured);
 }
 
 }  // namespace jreg::train
