@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -10,6 +11,7 @@
 #include "base/log.h"
 #include "config/parse.h"
 #include "config/validate.h"
+#include "data/sampler.h"
 #include "data/token_file.h"
 #include "jump/weights.h"
 #include "mpi/session.h"
@@ -32,6 +34,15 @@ struct Request {
   }
 };
 
+/// Whether a token file can be read, fills a sequence, and fits the vocabulary as far as its beginning tells.
+void check_tokens(std::string const& prefix, config::Config const& config) {
+  constexpr std::int64_t looked_at = std::int64_t{1} << 20;
+  data::TokenFile const file{prefix};
+  data::Sampler::sequential(file.tokens(), config.train.sequence_length);
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(std::min(file.tokens(), looked_at)));
+  file.read(0, tokens, config.model.vocab);
+}
+
 /// Everything about the request that can be checked without the other ranks.
 void check(Request& request) {
   config::Config& config = request.config;
@@ -42,9 +53,8 @@ void check(Request& request) {
   if (request.arguments.benchmark) return;
   if (config.data.train.empty())
     throw UserError("data.train is empty: give the prefix of a token file (jreg tokenize)");
-  data::Sampler const sampler{data::TokenFile{config.data.train}.tokens(), config.train.sequence_length, 0};
-  if (config.data.validation.empty()) return;
-  data::Sampler::sequential(data::TokenFile{config.data.validation}.tokens(), config.train.sequence_length);
+  check_tokens(config.data.train, config);
+  if (!config.data.validation.empty()) check_tokens(config.data.validation, config);
 }
 
 int run(Request const& request) {
