@@ -16,6 +16,9 @@ if(JREG_SANITIZE)
                                                  -fno-omit-frame-pointer)
   target_link_options(jreg_settings INTERFACE -fsanitize=${JREG_SANITIZE})
 endif()
+if(JREG_FUZZ)
+  target_compile_options(jreg_settings INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 # OMPI_SKIP_MPICXX: without Open MPI's C++ bindings; H5_USE_110_API: the calls mean the same on every HDF5 >= 1.10.
 target_compile_definitions(jreg_settings INTERFACE OMPI_SKIP_MPICXX H5_USE_110_API)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds and runs the tests.
 #   tests/run.sh                 the quick ones
-#   tests/run.sh --all           all, and again under AddressSanitizer and UndefinedBehaviorSanitizer
+#   tests/run.sh --all           all, and again under AddressSanitizer and UndefinedBehaviorSanitizer, and fuzzing
 #   tests/run.sh --preset NAME   with another preset than cpu-release
 # With CI=true a test that cannot run here for want of a tool fails.
 set -euo pipefail
@@ -43,5 +43,11 @@ build cpu-asan
 failed=0
 check cpu-asan --label-exclude noasan || failed=$?
 ((failed == 0)) || echo "tests/run.sh: tests of preset cpu-asan failed, see above; those of ${preset} follow" >&2
+if command -v clang++-16 > /dev/null || [[ ${CI:-} == true ]]; then
+  build cpu-fuzz
+  check cpu-fuzz || { failed=$? && echo "tests/run.sh: tests of preset cpu-fuzz failed, see above" >&2; }
+else
+  echo "tests/run.sh: skipped fuzzing: clang++-16 is not installed" >&2
+fi
 check "${preset}" || failed=$?
 exit "${failed}"

@@ -52,10 +52,7 @@ std::string read_text(std::filesystem::path const& file) {
   if (auto const size = std::filesystem::file_size(file, error); !error && size > largest_config_file) {
     throw UserError("{}: {} bytes are too many for a config file", file.string(), size);
   }
-  std::string text{std::istreambuf_iterator<char>{stream}, {}};
-  if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);
-  std::erase(text, '\r');
-  return text;
+  return {std::istreambuf_iterator<char>{stream}, {}};
 }
 
 /// Whether a value comes back unchanged from a config file, where # begins a comment and blanks around are dropped.
@@ -85,24 +82,29 @@ std::string wrapped(std::string const& text) {
 }  // namespace
 
 void parse_file(std::filesystem::path const& file, std::vector<Option> const& options) {
-  std::istringstream stream{read_text(file)};
+  parse_text(read_text(file), file.string(), options);
+}
+
+void parse_text(std::string text, std::string const& name, std::vector<Option> const& options) {
+  if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);
+  std::erase(text, '\r');
+  std::istringstream stream{text};
   po::parsed_options const parsed = [&] {
     try {
       return po::parse_config_file(stream, describe(options), true);
     } catch (po::error const& error) {
-      throw UserError("{}: {}", file.string(), error.what());
+      throw UserError("{}: {}", name, error.what());
     }
   }();
   std::set<std::string> seen;
   for (auto const& entry : parsed.options) {
     Option const* const option = find(options, entry.string_key);
-    if (option == nullptr || option->rule.flag) refuse_unknown(file.string(), entry.string_key, options);
-    if (!seen.insert(entry.string_key).second)
-      throw UserError("{}: {} is given twice", file.string(), entry.string_key);
+    if (option == nullptr || option->rule.flag) refuse_unknown(name, entry.string_key, options);
+    if (!seen.insert(entry.string_key).second) throw UserError("{}: {} is given twice", name, entry.string_key);
     try {
       option->set(entry.value.empty() ? std::string{} : entry.value.front());
     } catch (UserError const& error) {
-      throw UserError("{}: {}", file.string(), error.what());
+      throw UserError("{}: {}", name, error.what());
     }
   }
 }

@@ -13,6 +13,8 @@ namespace jreg::config {
 /// Throws UserError for a file that cannot be read, an unknown key (with the nearest known one), a key given twice,
 /// and a value that its option refuses.
 void parse_file(std::filesystem::path const& file, std::vector<Option> const& options);
+/// The same of such a file's text; errors begin with `name`.
+void parse_text(std::string text, std::string const& name, std::vector<Option> const& options);
 
 /// Sets `options` from "--name value", "--name=value" and "--flag"; of an option given twice the last one counts.
 /// Returns the words that belong to no option; `positional` = false refuses them.

@@ -22,6 +22,8 @@ using FileHandle = UniqueHandle<FileTraits>;
 /// A whole file, mapped read-only; empty for an empty file.
 class MappedFile {
 public:
+  /// Of no file: empty.
+  MappedFile() = default;
   /// Throws UserError when there is no such file or it is a folder, SystemError when the system refuses to read it.
   explicit MappedFile(std::filesystem::path const& path);
   MappedFile(MappedFile&& from) noexcept : bytes_{std::exchange(from.bytes_, {})} {}

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "base/error.h"
 
@@ -33,7 +34,20 @@ std::uint64_t index_size(std::uint64_t sequences, std::uint64_t entries) {
 }  // namespace
 
 TokenFile::TokenFile(std::string const& prefix)
-    : prefix_{without_suffix(prefix)}, index_{prefix_ + ".idx"}, data_{prefix_ + ".bin"} {
+    : prefix_{without_suffix(prefix)},
+      index_file_{prefix_ + ".idx"},
+      data_file_{prefix_ + ".bin"},
+      index_{index_file_.bytes()},
+      data_{data_file_.bytes()} {
+  check();
+}
+
+TokenFile::TokenFile(std::string name, std::span<std::byte const> index, std::span<std::byte const> data)
+    : prefix_{std::move(name)}, index_{index}, data_{data} {
+  check();
+}
+
+void TokenFile::check() {
   read_header();
   check_sequences();
   check_documents();
@@ -41,7 +55,7 @@ TokenFile::TokenFile(std::string const& prefix)
 }
 
 void TokenFile::read_header() {
-  auto const bytes = index_.bytes();
+  std::span<std::byte const> const bytes = index_;
   if (bytes.size() < token_format::header_size) {
     throw DataError("{}.idx: {} bytes are too few for a header of {}", prefix_, bytes.size(),
                     token_format::header_size);
@@ -73,15 +87,15 @@ void TokenFile::read_header() {
   lengths_at_ = token_format::header_size;
   pointers_at_ = lengths_at_ + sequences * 4;
   documents_at_ = pointers_at_ + sequences * 8;
-  tokens_ = static_cast<std::int64_t>(data_.bytes().size() / token_format::size_of(type_));
+  tokens_ = static_cast<std::int64_t>(data_.size() / token_format::size_of(type_));
 }
 
 template <class Number> Number TokenFile::index_value(std::size_t array_at, std::int64_t i) const {
-  return load<Number>(index_.bytes(), array_at + static_cast<std::size_t>(i) * sizeof(Number));
+  return load<Number>(index_, array_at + static_cast<std::size_t>(i) * sizeof(Number));
 }
 
 void TokenFile::check_sequences() const {
-  auto const size = static_cast<std::int64_t>(data_.bytes().size());
+  auto const size = static_cast<std::int64_t>(data_.size());
   auto const width = static_cast<std::int64_t>(token_format::size_of(type_));
   std::int64_t end = 0;  // bytes of the .bin covered so far; at most `size`, so that no sum below overflows
   for (std::int64_t i = 0; i < sequences_; ++i) {
@@ -131,7 +145,7 @@ std::int64_t TokenFile::document_begin(std::int64_t i) const {
 
 template <class Id>
 void TokenFile::read_as(std::int64_t first_token, std::span<std::int32_t> out, std::int64_t vocab) const {
-  std::byte const* const from = data_.bytes().data() + static_cast<std::size_t>(first_token) * sizeof(Id);
+  std::byte const* const from = data_.data() + static_cast<std::size_t>(first_token) * sizeof(Id);
   for (std::size_t i = 0; i < out.size(); ++i) {
     Id id;
     std::memcpy(&id, from + i * sizeof(Id), sizeof id);

@@ -16,6 +16,9 @@ public:
   /// `prefix` may also name the .bin or the .idx. Throws UserError when a file is missing, DataError naming file and
   /// fault when the pair is malformed or holds no token.
   explicit TokenFile(std::string const& prefix);
+  /// The same of two files' bytes that are in memory already and outlive the object; `name` takes the place of the
+  /// prefix.
+  TokenFile(std::string name, std::span<std::byte const> index, std::span<std::byte const> data);
 
   /// Path without .bin or .idx.
   std::string const& prefix() const noexcept { return prefix_; }
@@ -29,6 +32,7 @@ public:
   void read(std::int64_t first_token, std::span<std::int32_t> out, std::int64_t vocab) const;
 
 private:
+  void check();
   void read_header();
   void check_sequences() const;
   void check_documents() const;
@@ -36,8 +40,10 @@ private:
   template <class Id> void read_as(std::int64_t first_token, std::span<std::int32_t> out, std::int64_t vocab) const;
 
   std::string prefix_;
-  MappedFile index_;
-  MappedFile data_;
+  MappedFile index_file_;
+  MappedFile data_file_;
+  std::span<std::byte const> index_;
+  std::span<std::byte const> data_;
   token_format::TokenType type_{};
   std::int64_t sequences_ = 0;
   std::int64_t documents_ = 0;

@@ -16,6 +16,7 @@ using nlohmann::json;
 
 // Far above any model, far below what a product of two would overflow.
 constexpr std::int64_t largest_extent = std::int64_t{1} << 40;
+// The sum of two still fits.
 constexpr std::int64_t largest_number = (std::int64_t{1} << 62) - 1;
 
 constexpr std::string_view hash_key = ",\n \"xxh3_128\": \"";
@@ -185,11 +186,14 @@ TensorEntry parse_tensor(Node const& node, std::vector<FileEntry> const& files) 
 std::vector<FileEntry> parse_files(Node const& node) {
   std::vector<FileEntry> files;
   std::set<std::string> names;
+  std::int64_t bytes = 0;
   for (Node const& entry : node.items()) {
     FileEntry file{entry.at("name").text(), entry.at("bytes").integer(1, largest_number), entry.at("xxh3_128").text()};
     if (!is_file_name(file.name)) entry.at("name").refuse("is no name of a checkpoint's file");
     if (!is_hash(file.hash)) entry.at("xxh3_128").refuse("is no hash");
     if (!names.insert(file.name).second) entry.at("name").refuse("stands there twice");
+    bytes += file.bytes;
+    if (bytes > largest_number) node.refuse("has more bytes than can be counted");
     files.push_back(std::move(file));
   }
   if (!names.contains("index.h5")) node.refuse("has no index.h5");
@@ -263,11 +267,14 @@ Manifest parse_manifest(std::string_view text, std::string const& file) {
   manifest.state = parse_state(node.at("state"));
   manifest.files = parse_files(node.at("files"));
   std::set<std::pair<TensorKind, std::string>> names;
+  std::int64_t elements = 0;
   for (Node const& entry : node.at("tensors").items()) {
     manifest.tensors.push_back(parse_tensor(entry, manifest.files));
     TensorEntry const& tensor = manifest.tensors.back();
     if (!names.emplace(tensor.kind, tensor.name).second) entry.refuse("stands there twice");
     check_tensor(tensor, file);
+    elements += tensor.shape.rows * tensor.shape.columns;
+    if (elements > largest_number) node.at("tensors").refuse("has more elements than can be counted");
   }
   return manifest;
 }

@@ -102,5 +102,21 @@ TEST(Manifest, RefusesATensorThatStandsTwice) {
   EXPECT_NO_THROW(parse_manifest(to_json(twice), "m"));
 }
 
+TEST(Manifest, RefusesMoreElementsOrBytesThanCanBeCounted) {
+  constexpr std::int64_t rows = std::int64_t{1} << 40;
+  constexpr std::int64_t columns = std::int64_t{1} << 21;  // half of what can be counted
+  Manifest many = example();
+  many.tensors[0].shape = Shape::of_matrix(rows, columns);
+  many.tensors[0].slices = {{"rank_00000.h5", {0, rows, 0, columns}}};
+  EXPECT_NO_THROW(parse_manifest(to_json(many), "m"));
+  many.tensors.push_back(many.tensors[0]);
+  many.tensors.back().name = "c.weight";
+  EXPECT_THROW(parse_manifest(to_json(many), "m"), DataError);
+
+  many = example();
+  many.files[0].bytes = many.files[1].bytes = rows * columns;
+  EXPECT_THROW(parse_manifest(to_json(many), "m"), DataError);
+}
+
 }  // namespace
 }  // namespace jreg::store
