@@ -57,7 +57,7 @@ std::string read_text(std::filesystem::path const& file) {
 
 /// Whether a value comes back unchanged from a config file, where # begins a comment and blanks around are dropped.
 bool survives_file(std::string const& value) {
-  constexpr char const* blanks = " \t\v\f";
+  constexpr char const* blanks = " \t";  // those that Boost drops
   if (value.find_first_of("#\r\n") != std::string::npos) return false;
   return value.empty() || (value.find_first_of(blanks) != 0 && value.find_last_of(blanks) != value.size() - 1);
 }

@@ -108,6 +108,16 @@ TEST_F(ParseFile, ReadsIniTextBackToTheSameValues) {
   EXPECT_EQ(again.run.dir, config.run.dir);
 }
 
+TEST_F(ParseFile, WhatItAcceptsAFileCanKeep) {
+  for (std::string const dir : {"\va\f", "a\vb", "[x]", "a = b", "\xff"}) {
+    Config config;
+    std::ofstream{path_, std::ios::binary} << "[run]\ndir = " << dir << "\n";
+    parse_file(path_, options_of(config));
+    EXPECT_EQ(config.run.dir, dir);
+    EXPECT_THAT(ini_text(options_of(config)), HasSubstr("dir = " + dir + "\n"));
+  }
+}
+
 TEST(IniText, RefusesValuesThatAFileCannotKeep) {
   for (std::string const dir : {"a#b", " a", "a ", "a\nb", "\ta"}) {
     Config config;
