@@ -16,6 +16,7 @@
 #include "jump/weights.h"
 #include "mpi/session.h"
 #include "train/benchmark.h"
+#include "train/start.h"
 #include "train/trainer.h"
 
 namespace jreg::commands {
@@ -50,6 +51,7 @@ void check(Request& request) {
   config::validate(config, mpi::launched_ranks());
   config::ini_text(config::options_of(config));  // refuses values that config.cfg could not hold
   jump::depth_weights(config.jreg.weights, config.jreg.penalty, config.model.layers);
+  train::check_start_options(request.arguments.resume, request.arguments.fork);
   if (request.arguments.benchmark) return;
   if (config.data.train.empty())
     throw UserError("data.train is empty: give the prefix of a token file (jreg tokenize)");

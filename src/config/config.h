@@ -173,6 +173,9 @@ struct RecordConfig {
   std::int64_t probe_sequences = 8;
   std::int64_t checkpoint_interval = 500;
   std::int64_t checkpoint_keep = 2;
+  std::int64_t checkpoint_keep_every = 0;
+  bool checkpoint_log_spaced = false;
+  bool checkpoint_async = true;
 
   template <class Visit> void each(Visit&& visit) {
     visit("log.interval", log_interval, Rule::at_least(1), "updates between two log lines");
@@ -185,6 +188,13 @@ struct RecordConfig {
     visit("checkpoint.interval", checkpoint_interval, Rule::at_least(0),
           "updates between two checkpoints; 0: only at the end");
     visit("checkpoint.keep", checkpoint_keep, Rule::at_least(0), "newest checkpoints that are kept; 0: all");
+    visit("checkpoint.keep_every", checkpoint_keep_every, Rule::at_least(0),
+          "checkpoints of multiples of this step are kept for ever; 0: none");
+    visit("checkpoint.log_spaced", checkpoint_log_spaced, Rule::any(),
+          "also save at steps 0, 1, 2, 4 ... 512 and keep these for ever; weights only (not to resume from), except "
+          "where a whole checkpoint is due");
+    visit("checkpoint.async", checkpoint_async, Rule::any(),
+          "write files while training goes on, from a copy of this rank's state in host memory");
   }
 };
 

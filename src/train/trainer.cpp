@@ -43,10 +43,7 @@ std::optional<store::RunFolder> take_run_folder(config::Config const& config, Tr
   std::optional<store::RunFolder> folder;
   store::agree_on_first(world, [&] {
     folder.emplace(config.run.dir);
-    if (arguments.resume.empty() && !store::list_checkpoints(config.run.dir).empty()) {
-      throw UserError("run.dir = {}: holds checkpoints already; give --resume auto to go on, or another run.dir",
-                      config.run.dir);
-    }
+    check_run_dir(config.run.dir, arguments.resume, arguments.fork);
   });
   return folder;
 }
@@ -80,77 +77,79 @@ Trainer::Trainer(config::Config const& config, TrainArguments const& arguments, 
                                      config_.model.vocab);
                }},
       evaluator_{session_, feeder_, files_.validation ? *files_.validation : files_.train},
-      trajectory_{config.model.layers} {
-  std::vector<std::filesystem::path> const checkpoints = choose_checkpoints();
-  if (checkpoints.empty()) {
+      trajectory_{config.model.layers},
+      saver_{config_, mesh_.world(), session_} {
+  Start const start = choose_start();
+  if (start.checkpoints.empty()) {
     begin();
   } else {
-    resume_from_first_good(checkpoints);
+    resume_from_first_good(start);
   }
   open_records();
 }
 
-std::vector<std::filesystem::path> Trainer::choose_checkpoints() const {
-  std::string chosen;  // a folder a line
+Start Trainer::choose_start() const {
+  std::string chosen;  // a folder a line, after a line that tells whether they are another run's
   store::agree_on_first(mesh_.world(), [&] {
-    std::string const& resume = arguments_.resume;
-    bool const number = !resume.empty() && std::ranges::all_of(resume, [](char c) { return c >= '0' && c <= '9'; });
-    if (resume == "auto") {
-      auto const latest = store::find_latest(config_.run.dir);
-      if (!latest) return;
-      chosen = latest->string();
-      bool older = false;
-      for (auto const& [step, folder] : store::list_checkpoints(config_.run.dir)) {
-        if (older) chosen += "\n" + folder.string();
-        older = older || folder.filename() == latest->filename();
-      }
-    } else if (number) {
-      chosen = store::checkpoint_folder(config_.run.dir, std::stoll(resume)).string();
-    } else {
-      chosen = resume;
-    }
+    Start const start = train::choose_start(config_.run.dir, arguments_.resume, arguments_.fork);
+    chosen = start.fork ? "fork" : "own";
+    for (std::filesystem::path const& folder : start.checkpoints) chosen += "\n" + folder.string();
   });
   mesh_.world().broadcast(chosen, 0);
-  std::vector<std::filesystem::path> folders;
-  for (std::string const& folder : split(chosen, '\n')) folders.emplace_back(folder);
-  return folders;
+  std::vector<std::string> const lines = split(chosen, '\n');
+  return {{lines.begin() + 1, lines.end()}, lines.front() == "fork"};
 }
 
-void Trainer::resume_from_first_good(std::vector<std::filesystem::path> const& folders) {
+void Trainer::resume_from_first_good(Start const& start) {
   for (std::size_t i = 0;; ++i) {
     try {
-      return resume_from(folders[i]);
+      return resume_from(start.checkpoints[i], start.fork);
     } catch (Error const& error) {  // the same on every rank
       bool const damaged = error.code() == ExitCode::data;
-      if (!damaged || i + 1 == folders.size()) throw;
-      if (first_rank()) log::warning("{}; trying {}", error.what(), folders[i + 1].string());
+      if (!damaged || i + 1 == start.checkpoints.size()) throw;
+      if (first_rank()) log::warning("{}; trying {}", error.what(), start.checkpoints[i + 1].string());
     }
   }
 }
 
-void Trainer::begin() {
-  run_id_ =
+std::string Trainer::make_run_id() const {
+  std::string id =
       fmt::format("{:016x}", stable_hash(fmt::format("{} {} {}", host_name(), getpid(),
                                                      std::chrono::system_clock::now().time_since_epoch().count())));
-  mesh_.world().broadcast(run_id_, 0);
+  mesh_.world().broadcast(id, 0);
+  return id;
+}
+
+void Trainer::begin() {
+  run_id_ = make_run_id();
   session_.initialise();
 }
 
-void Trainer::resume_from(std::filesystem::path const& folder) {
+void Trainer::resume_from(std::filesystem::path const& folder, bool fork) {
   store::agree(mesh_.world(), [&] {
     store::CheckpointReader reader{folder};
     store::State const& state = reader.state();
-    check_same_run(config_, state.config, split(arguments_.allow_change, ','));
+    if (fork) {
+      check_same_architecture(config_, state.config);
+    } else {
+      check_same_run(config_, state.config, split(arguments_.allow_change, ','));
+    }
     restore(session_, reader);
     session_.adamw().set_updates(state.adamw_steps);
     updater_.penalty().set_gates({state.jump_gates.begin(), state.jump_gates.end()});
     step_ = state.step;
     skipped_ = state.skipped_updates;
     run_id_ = state.run_id;
+    parent_run_id_ = state.parent_run_id;
     if (first_rank()) trajectory_ = reader.trajectory();
   });
-  saved_at_ = step_;
-  log::info("resumed at step {} from {}", step_, folder.string());
+  if (fork) {
+    parent_run_id_ = run_id_;
+    run_id_ = make_run_id();
+  } else {
+    saved_at_ = step_;
+  }
+  log::info("{} at step {} from {}", fork ? "forked" : "resumed", step_, folder.string());
 }
 
 void Trainer::open_records() {
@@ -160,8 +159,10 @@ void Trainer::open_records() {
   std::set<std::string> const hosts{all_hosts.begin(), all_hosts.end()};
   store::agree_on_first(mesh_.world(), [&] {
     folder_->write_config(config::ini_text(config::options_of(config_)));
-    dynamics_.emplace(folder_->dynamics_file(),
-                      store::DynamicsHeader{key_values(config_), {hosts.begin(), hosts.end()}, utc_now()}, trajectory_);
+    dynamics_.emplace(
+        folder_->dynamics_file(),
+        store::DynamicsHeader{key_values(config_), {hosts.begin(), hosts.end()}, utc_now(), parent_run_id_},
+        trajectory_);
   });
   std::int64_t const last =
       arguments_.stop_at >= 0 ? std::min(arguments_.stop_at, config_.train.steps) : config_.train.steps;
@@ -190,25 +191,46 @@ void Trainer::log_header() const {
   log::info("JREG: penalty {}, weights {}, lambda {}, final state {}", c.jreg.penalty, c.jreg.weights, c.jreg.lambda,
             c.jreg.final_state);
   log::info("memory of this rank's tensors: {:.1f} MB", static_cast<double>(backend_.bytes_in_use()) / 1e6);
+  log::info("memory of this rank's copy for checkpoints: {:.1f} MB", static_cast<double>(saver_.bytes()) / 1e6);
   if (first_rank()) warn_of_narrow_binding();
 }
 
 ExitCode Trainer::run() {
+  try {
+    return train_to_end();
+  } catch (Error const& error) {
+    // Where all ranks know of the error they end a save that is under way together.
+    bool const agreed = mesh_.world().size() == 1 || dynamic_cast<AgreedError const*>(&error) != nullptr;
+    if (agreed) finish_save();
+    throw;
+  }
+}
+
+ExitCode Trainer::train_to_end() {
   std::int64_t const end =
       arguments_.stop_at >= 0 ? std::min(arguments_.stop_at, config_.train.steps) : config_.train.steps;
   if (step_ >= end) {
     log::info("nothing to do: the run is at step {} of {}", step_, end);
     return ExitCode::done;
   }
-  if (step_ == 0) look(0);
+  if (step_ == 0) {
+    look(0);
+    if (config_.record.checkpoint_log_spaced) save(0, true);
+  }
   while (step_ < end) {
-    UpdateResult const result = updater_.update(step_, SignalWatch::raised());
+    UpdateResult const result = updater_.update(step_, SignalWatch::raised(), saver_.busy());
     ++step_;
     if (!result.applied) refuse_nonfinite(step_, result);
+    if (!result.busy) saver_.advance(saved_trajectory(), *progress_);
     record(step_, result);
     look(step_);
     bool const last = step_ == end;
-    if (last || result.flagged || due(step_, config_.record.checkpoint_interval, end)) save(step_);
+    if (last || result.flagged || due(step_, config_.record.checkpoint_interval, end)) {
+      save(step_, false);
+    } else if (config_.record.checkpoint_log_spaced && store::is_log_spaced(step_)) {
+      save(step_, true);
+    }
+    if (last || result.flagged) saver_.finish(saved_trajectory(), *progress_);
     if (result.flagged && !last) {
       log::info("asked to end by a signal: checkpoint of step {} is complete; start again with --resume auto", step_);
       if (dynamics_) dynamics_->close();
@@ -218,6 +240,14 @@ ExitCode Trainer::run() {
   if (dynamics_) dynamics_->close();
   log::info("done: step {} of {}", step_, config_.train.steps);
   return ExitCode::done;
+}
+
+void Trainer::finish_save() {
+  try {
+    saver_.finish(saved_trajectory(), *progress_);
+  } catch (Error const& error) {
+    log::warning("{}", error.what());
+  }
 }
 
 void Trainer::refuse_nonfinite(std::int64_t step, UpdateResult const& result) {
@@ -278,31 +308,26 @@ void Trainer::look(std::int64_t step) {
   progress_->resume();
 }
 
-void Trainer::save(std::int64_t step) {
+void Trainer::save(std::int64_t step, bool weights_only) {
   if (saved_at_ == step) return;
-  progress_->pause();
-  auto const begin = std::chrono::steady_clock::now();
-  HostSnapshot const shares = snapshot(session_);
   auto const& gates = updater_.penalty().gates();
-  store::State const state{.step = step,
-                           .tokens = step * session_.tokens_per_update(),
-                           .sampler_position = step * config_.train.global_batch,
-                           .adamw_steps = session_.adamw().updates(),
-                           .skipped_updates = skipped_,
-                           .jump_gates = {gates.begin(), gates.end()},
-                           .layers = config_.model.layers,
-                           .data_ranks = mesh_.at().data_size,
-                           .tensor_ranks = mesh_.at().tensor_size,
-                           .zero1 = config_.mesh.zero1,
-                           .run_id = run_id_,
-                           .config = key_values(config_)};
-  store::SaveReport const report =
-      store::save(mesh_.world(), config_.run.dir, state, first_rank() ? &trajectory_ : nullptr, shares.slices,
-                  config_.record.checkpoint_keep);
-  saved_at_ = step;
-  double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  progress_->checkpoint(step, report.folder.string(), report.bytes, seconds);
-  progress_->resume();
+  store::State state{.step = step,
+                     .tokens = step * session_.tokens_per_update(),
+                     .sampler_position = step * config_.train.global_batch,
+                     .adamw_steps = session_.adamw().updates(),
+                     .skipped_updates = skipped_,
+                     .jump_gates = {gates.begin(), gates.end()},
+                     .layers = config_.model.layers,
+                     .data_ranks = mesh_.at().data_size,
+                     .tensor_ranks = mesh_.at().tensor_size,
+                     .zero1 = config_.mesh.zero1,
+                     .run_id = run_id_,
+                     .parent_run_id = parent_run_id_,
+                     .weights_only = weights_only,
+                     .config = key_values(config_)};
+  saver_.save(std::move(state), saved_trajectory(), *progress_);
+  // One of weights only does not stand in for a whole one of the same step.
+  if (!weights_only) saved_at_ = step;
 }
 
 }  // namespace jreg::train

@@ -15,8 +15,10 @@
 #include "train/batches.h"
 #include "train/evaluation.h"
 #include "train/progress.h"
+#include "train/saver.h"
 #include "train/session.h"
 #include "train/signals.h"
+#include "train/start.h"
 #include "train/update.h"
 
 namespace jreg::train {
@@ -25,6 +27,7 @@ namespace jreg::train {
 struct TrainArguments {
   std::string config;
   std::string resume;
+  std::string fork;
   std::string allow_change;
   std::int64_t stop_at = -1;
   bool benchmark = false;
@@ -35,6 +38,9 @@ struct TrainArguments {
     visit("config", config, Rule::any(), "INI file with the options below, [section] and key = value");
     visit("resume", resume, Rule::any(),
           "auto (newest checkpoint of run.dir, or from step 0 where there is none), a step, or a checkpoint folder");
+    visit("fork", fork, Rule::any(),
+          "run or checkpoint folder of another run to go on from as a new run in run.dir; all but the architecture may "
+          "differ. With --resume auto: only where run.dir has no checkpoint yet");
     visit("allow-change", allow_change, Rule::any(),
           "with --resume: keys, with commas, that may differ from the checkpoint's");
     visit("stop-at", stop_at, Rule::at_least(-1),
@@ -61,18 +67,21 @@ private:
     std::optional<data::TokenFile> validation;
   };
   static Files open_files(config::Config const& config, mpi::Communicator const& world);
-  /// Checkpoints to resume from, the first one good; none: begin at step 0.
-  std::vector<std::filesystem::path> choose_checkpoints() const;
+  Start choose_start() const;
   void begin();
-  void resume_from_first_good(std::vector<std::filesystem::path> const& folders);
-  void resume_from(std::filesystem::path const& folder);
+  std::string make_run_id() const;
+  void resume_from_first_good(Start const& start);
+  void resume_from(std::filesystem::path const& folder, bool fork);
   void open_records();
   void log_header() const;
 
   void record(std::int64_t step, UpdateResult const& result);
   void refuse_nonfinite(std::int64_t step, UpdateResult const& result);
   void look(std::int64_t step);
-  void save(std::int64_t step);
+  ExitCode train_to_end();
+  void save(std::int64_t step, bool weights_only);
+  void finish_save();
+  store::Trajectory const* saved_trajectory() const noexcept { return first_rank() ? &trajectory_ : nullptr; }
   bool first_rank() const noexcept { return mesh_.world().rank() == 0; }
 
   config::Config config_;
@@ -91,8 +100,10 @@ private:
   store::Trajectory trajectory_;                 // first rank only fills it
   std::optional<store::DynamicsFile> dynamics_;  // first rank only
   std::optional<Progress> progress_;
+  CheckpointSaver saver_;
   std::string run_id_;
-  std::int64_t step_ = 0;  // updates done
+  std::string parent_run_id_;  // empty: not a fork
+  std::int64_t step_ = 0;      // updates done
   std::int64_t skipped_ = 0;
   std::int64_t saved_at_ = -1;
 };
