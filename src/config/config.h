@@ -14,6 +14,8 @@ struct RunConfig {
   std::int64_t seed = 1;
   std::string backend = "cpu";
   std::string precision = "auto";
+  double step_deadline = 1800;
+  std::int64_t drift_interval = 100;
 
   template <class Visit> void each(Visit&& visit) {
     visit("run.dir", dir, Rule::any(), "folder of the run: config.cfg, log.jsonl, dynamics.h5, checkpoints/");
@@ -22,6 +24,12 @@ struct RunConfig {
     visit("run.precision", precision, Rule::one_of({"auto", "fp32", "bf16"}),
           "type of weights and activations in the step: fp32, bf16 (fp32 master weights), or auto = fp32 on cpu, "
           "bf16 on cuda");
+    visit("run.step_deadline", step_deadline, Rule::at_least(0),
+          "seconds that a rank may spend in an update, or a piece of an evaluation, without moving on; then all ranks "
+          "end with exit code 75. Start-up and checkpoints have twice as long. 0: for ever");
+    visit("run.drift_interval", drift_interval, Rule::at_least(0),
+          "updates between two comparisons of the data ranks' weights by hash, which stop the run when they differ "
+          "(also before each checkpoint); 0: never");
   }
 };
 

@@ -17,7 +17,9 @@
 #include "config/parse.h"
 #include "store/agree.h"
 #include "train/checkpointing.h"
+#include "train/disk_space.h"
 #include "train/machine.h"
+#include "train/replicas.h"
 
 namespace jreg::train {
 namespace {
@@ -60,9 +62,10 @@ Trainer::Files Trainer::open_files(config::Config const& config, mpi::Communicat
 }
 
 Trainer::Trainer(config::Config const& config, TrainArguments const& arguments, mpi::Communicator const& world,
-                 backend::Backend& backend)
+                 backend::Backend& backend, Watchdog& watchdog)
     : config_{config},
       arguments_{arguments},
+      watchdog_{watchdog},
       files_{open_files(config, world)},
       folder_{take_run_folder(config, arguments, world)},
       backend_{backend},
@@ -71,12 +74,25 @@ Trainer::Trainer(config::Config const& config, TrainArguments const& arguments, 
       sampler_{files_.train.tokens(), config.train.sequence_length, config.run.seed},
       plan_{config.train.global_batch, mesh_.at().data_size, mesh_.at().data, config.train.micro_batch},
       feeder_{backend, config.train.sequence_length, session_.micro_batch()},
+      hosts_{world.all_gather(host_name())},
+      pace_{mesh_, hosts_, config.record.log_interval},
       updater_{session_, config.jreg, true,
                [this](std::int64_t step, std::int64_t micro) {
-                 return feeder_.load(files_.train, sampler_, plan_.first_sample(step, micro), plan_.micro_batch(),
-                                     config_.model.vocab);
+                 watchdog_.mark(Phase::reading, step + 1);
+                 model::MicroBatch const batch = feeder_.load(files_.train, sampler_, plan_.first_sample(step, micro),
+                                                              plan_.micro_batch(), config_.model.vocab);
+                 watchdog_.mark(Phase::computing, step + 1);
+                 return batch;
+               },
+               [this] {
+                 pace_.computed();
+                 watchdog_.mark(Phase::reduction, step_ + 1);
                }},
-      evaluator_{session_, feeder_, files_.validation ? *files_.validation : files_.train},
+      evaluator_{session_, feeder_, files_.validation ? *files_.validation : files_.train,
+                 [this] {
+                   watchdog_.mark();
+                   return SignalWatch::raised_anywhere(mesh_.world());
+                 }},
       trajectory_{config.model.layers},
       saver_{config_, mesh_.world(), session_} {
   Start const start = choose_start();
@@ -141,8 +157,14 @@ void Trainer::resume_from(std::filesystem::path const& folder, bool fork) {
     skipped_ = state.skipped_updates;
     run_id_ = state.run_id;
     parent_run_id_ = state.parent_run_id;
-    if (first_rank()) trajectory_ = reader.trajectory();
+    if (first_rank()) {
+      trajectory_ = reader.trajectory();
+      validated_at_ = trajectory_.validation().last_step();
+      probed_at_ = trajectory_.probe().last_step();
+    }
   });
+  mesh_.world().max(std::span{&validated_at_, 1});
+  mesh_.world().max(std::span{&probed_at_, 1});
   if (fork) {
     parent_run_id_ = run_id_;
     run_id_ = make_run_id();
@@ -153,27 +175,40 @@ void Trainer::resume_from(std::filesystem::path const& folder, bool fork) {
 }
 
 void Trainer::open_records() {
+  watchdog_.mark(Phase::start_up, step_);
   double rate = measured_gemm_rate(backend_, session_.store().dtype());
   mesh_.world().sum(std::span{&rate, 1});
-  std::vector<std::string> const all_hosts = mesh_.world().all_gather(host_name());
-  std::set<std::string> const hosts{all_hosts.begin(), all_hosts.end()};
+  std::set<std::string> const hosts{hosts_.begin(), hosts_.end()};
   store::agree_on_first(mesh_.world(), [&] {
+    refuse_small_disk();
     folder_->write_config(config::ini_text(config::options_of(config_)));
     dynamics_.emplace(
         folder_->dynamics_file(),
         store::DynamicsHeader{key_values(config_), {hosts.begin(), hosts.end()}, utc_now(), parent_run_id_},
         trajectory_);
   });
-  std::int64_t const last =
-      arguments_.stop_at >= 0 ? std::min(arguments_.stop_at, config_.train.steps) : config_.train.steps;
   progress_.emplace(Progress::Scale{.tokens_per_update = session_.tokens_per_update(),
                                     .flop_per_update = model_flop(config_),
                                     .gemm_rate = rate,
-                                    .last_step = last,
+                                    .last_step = last_step(),
                                     .log_interval = config_.record.log_interval},
                     folder_ ? &*folder_ : nullptr);
   log_header();
   log::info("matrix product rate of all ranks: {:.1f} GFLOP/s", rate / 1e9);
+}
+
+void Trainer::refuse_small_disk() const {
+  auto const existing = static_cast<std::int64_t>(store::list_checkpoints(config_.run.dir).size());
+  check_space(config_.run.dir, {.parameters = session_.store().registry().global_size(),
+                                .layers = config_.model.layers,
+                                .updates = std::max<std::int64_t>(0, last_step() - step_),
+                                .interval = config_.record.checkpoint_interval,
+                                .keep = config_.record.checkpoint_keep,
+                                .existing = existing});
+}
+
+std::int64_t Trainer::last_step() const {
+  return arguments_.stop_at >= 0 ? std::min(arguments_.stop_at, config_.train.steps) : config_.train.steps;
 }
 
 void Trainer::log_header() const {
@@ -207,38 +242,41 @@ ExitCode Trainer::run() {
 }
 
 ExitCode Trainer::train_to_end() {
-  std::int64_t const end =
-      arguments_.stop_at >= 0 ? std::min(arguments_.stop_at, config_.train.steps) : config_.train.steps;
+  std::int64_t const end = last_step();
+  // What a signal cut short before the checkpoint that this run resumes from is made up for first.
+  if (!look(step_) || (step_ < end && SignalWatch::raised_anywhere(mesh_.world()))) return leave();
   if (step_ >= end) {
+    if (saved_at_ != step_) save(step_, false);
+    saver_.finish(saved_trajectory(), *progress_);
+    if (dynamics_) dynamics_->close();
     log::info("nothing to do: the run is at step {} of {}", step_, end);
+    watchdog_.mark(Phase::ending, step_);
     return ExitCode::done;
   }
-  if (step_ == 0) {
-    look(0);
-    if (config_.record.checkpoint_log_spaced) save(0, true);
-  }
+  if (step_ == 0 && config_.record.checkpoint_log_spaced) save(0, true);
   while (step_ < end) {
+    pace_.begin();
     UpdateResult const result = updater_.update(step_, SignalWatch::raised(), saver_.busy());
     ++step_;
     if (!result.applied) refuse_nonfinite(step_, result);
     if (!result.busy) saver_.advance(saved_trajectory(), *progress_);
     record(step_, result);
-    look(step_);
+    if (due(step_, config_.run.drift_interval, -1)) check_replicas(session_, hosts_, step_);
+    bool const looked = look(step_);
     bool const last = step_ == end;
-    if (last || result.flagged || due(step_, config_.record.checkpoint_interval, end)) {
+    bool asked = result.flagged || !looked;
+    if (last || asked || due(step_, config_.record.checkpoint_interval, end)) {
       save(step_, false);
+      asked = asked || SignalWatch::raised_anywhere(mesh_.world());  // while it was saved
     } else if (config_.record.checkpoint_log_spaced && store::is_log_spaced(step_)) {
       save(step_, true);
     }
-    if (last || result.flagged) saver_.finish(saved_trajectory(), *progress_);
-    if (result.flagged && !last) {
-      log::info("asked to end by a signal: checkpoint of step {} is complete; start again with --resume auto", step_);
-      if (dynamics_) dynamics_->close();
-      return ExitCode::signalled;
-    }
+    if (!looked || (asked && !last)) return leave();
   }
+  saver_.finish(saved_trajectory(), *progress_);
   if (dynamics_) dynamics_->close();
   log::info("done: step {} of {}", step_, config_.train.steps);
+  watchdog_.mark(Phase::ending, step_);
   return ExitCode::done;
 }
 
@@ -248,6 +286,15 @@ void Trainer::finish_save() {
   } catch (Error const& error) {
     log::warning("{}", error.what());
   }
+}
+
+ExitCode Trainer::leave() {
+  save(step_, false);
+  saver_.finish(saved_trajectory(), *progress_);
+  log::info("asked to end by a signal: checkpoint of step {} is complete; start again with --resume auto", step_);
+  if (dynamics_) dynamics_->close();
+  watchdog_.mark(Phase::ending, step_);
+  return ExitCode::signalled;
 }
 
 void Trainer::refuse_nonfinite(std::int64_t step, UpdateResult const& result) {
@@ -268,7 +315,9 @@ void Trainer::refuse_nonfinite(std::int64_t step, UpdateResult const& result) {
 
 void Trainer::record(std::int64_t step, UpdateResult const& result) {
   double const rate = progress_->updated(step, result);
+  pace_.updated(step);
   if (!first_rank()) return;
+  folder_->require_held();
   store::TrainRow const row{.step = step,
                             .tokens = step * session_.tokens_per_update(),
                             .loss = result.loss,
@@ -284,32 +333,49 @@ void Trainer::record(std::int64_t step, UpdateResult const& result) {
   dynamics_->append(row);
 }
 
-void Trainer::look(std::int64_t step) {
+bool Trainer::look(std::int64_t step) {
   config::RecordConfig const& interval = config_.record;
-  bool const validate = files_.validation && step > 0 && due(step, interval.eval_interval, config_.train.steps);
-  bool const probe = probe_is_due(step, interval.probe_interval, config_.train.steps);
-  if (!validate && !probe) return;
+  bool const validate =
+      files_.validation && step > 0 && step > validated_at_ && due(step, interval.eval_interval, config_.train.steps);
+  bool const probe = step > probed_at_ && probe_is_due(step, interval.probe_interval, config_.train.steps);
+  if (!validate && !probe) return true;
   progress_->pause();
+  bool complete = true;
   if (validate) {
-    double const loss = evaluator_.loss(interval.eval_batches * config_.train.global_batch);
-    progress_->validation(step, loss);
-    if (first_rank()) {
-      trajectory_.append(store::ValidationRow{step, loss});
-      dynamics_->append(store::ValidationRow{step, loss});
+    watchdog_.mark(Phase::evaluation, step);
+    std::optional<double> const loss = evaluator_.loss(interval.eval_batches * config_.train.global_batch);
+    complete = loss.has_value();
+    if (complete) {
+      validated_at_ = step;
+      saved_at_ = -1;  // a checkpoint of this step lacks this row
+      progress_->validation(step, *loss);
+      if (first_rank()) {
+        trajectory_.append(store::ValidationRow{step, *loss});
+        dynamics_->append(store::ValidationRow{step, *loss});
+      }
     }
   }
-  if (probe) {
-    store::ProbeRow const row = evaluator_.probe(step, interval.probe_sequences);
-    if (first_rank()) {
-      trajectory_.append(row);
-      dynamics_->append(row);
+  if (probe && complete) {
+    watchdog_.mark(Phase::probe, step);
+    std::optional<store::ProbeRow> const row = evaluator_.probe(step, interval.probe_sequences);
+    complete = row.has_value();
+    if (complete) {
+      probed_at_ = step;
+      saved_at_ = -1;
+      if (first_rank()) {
+        trajectory_.append(*row);
+        dynamics_->append(*row);
+      }
     }
   }
   progress_->resume();
+  return complete;
 }
 
 void Trainer::save(std::int64_t step, bool weights_only) {
   if (saved_at_ == step) return;
+  watchdog_.mark(Phase::checkpoint, step);
+  if (config_.run.drift_interval > 0) check_replicas(session_, hosts_, step);
   auto const& gates = updater_.penalty().gates();
   store::State state{.step = step,
                      .tokens = step * session_.tokens_per_update(),

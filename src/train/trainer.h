@@ -18,8 +18,10 @@
 #include "train/saver.h"
 #include "train/session.h"
 #include "train/signals.h"
+#include "train/slow_ranks.h"
 #include "train/start.h"
 #include "train/update.h"
+#include "train/watchdog.h"
 
 namespace jreg::train {
 
@@ -54,9 +56,9 @@ struct TrainArguments {
 /// A training run: resume or begin, update, look, record, save, end.
 class Trainer {
 public:
-  /// Collective over `world`. Errors that all ranks know of are AgreedErrors.
+  /// Collective over `world`. Errors that all ranks know of are AgreedErrors. A SignalWatch must live meanwhile.
   Trainer(config::Config const& config, TrainArguments const& arguments, mpi::Communicator const& world,
-          backend::Backend& backend);
+          backend::Backend& backend, Watchdog& watchdog);
 
   /// Trains to the end, to --stop-at, or to a signal.
   ExitCode run();
@@ -73,20 +75,24 @@ private:
   void resume_from_first_good(Start const& start);
   void resume_from(std::filesystem::path const& folder, bool fork);
   void open_records();
+  void refuse_small_disk() const;
   void log_header() const;
 
   void record(std::int64_t step, UpdateResult const& result);
   void refuse_nonfinite(std::int64_t step, UpdateResult const& result);
-  void look(std::int64_t step);
+  /// Evaluates and probes what is due at `step` and not yet recorded; false where a signal cut it short.
+  bool look(std::int64_t step);
   ExitCode train_to_end();
   void save(std::int64_t step, bool weights_only);
   void finish_save();
+  ExitCode leave();
+  std::int64_t last_step() const;
   store::Trajectory const* saved_trajectory() const noexcept { return first_rank() ? &trajectory_ : nullptr; }
   bool first_rank() const noexcept { return mesh_.world().rank() == 0; }
 
   config::Config config_;
   TrainArguments arguments_;
-  SignalWatch signals_;
+  Watchdog& watchdog_;
   Files files_;
   std::optional<store::RunFolder> folder_;  // first rank only
   backend::Backend& backend_;
@@ -95,6 +101,8 @@ private:
   data::Sampler sampler_;
   data::BatchPlan plan_;
   BatchFeeder feeder_;
+  std::vector<std::string> hosts_;  // by rank
+  Pace pace_;
   Updater updater_;
   Evaluator evaluator_;
   store::Trajectory trajectory_;                 // first rank only fills it
@@ -106,6 +114,8 @@ private:
   std::int64_t step_ = 0;      // updates done
   std::int64_t skipped_ = 0;
   std::int64_t saved_at_ = -1;
+  std::int64_t validated_at_ = -1;  // steps of the last rows of /validation and /probe
+  std::int64_t probed_at_ = -1;
 };
 
 }  // namespace jreg::train

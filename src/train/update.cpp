@@ -69,9 +69,11 @@ bool PackedSums::busy() const {
   return host_.back() > 0;
 }
 
-Updater::Updater(TrainingSession& session, config::JregConfig const& jreg, bool measure, BatchSource source)
+Updater::Updater(TrainingSession& session, config::JregConfig const& jreg, bool measure, BatchSource source,
+                 std::function<void()> computed)
     : session_{session},
       source_{std::move(source)},
+      computed_{std::move(computed)},
       measure_{measure},
       micro_batches_{session.config().train.global_batch / session.mesh().at().data_size / session.micro_batch()},
       penalty_{jreg, session.config().model.layers},
@@ -104,6 +106,7 @@ UpdateResult Updater::update(std::int64_t step, bool flag, bool busy) {
     }
     model.backward(batch, coefficients, hooks);
   }
+  computed_();
   sums_.finish();
   reducer.finish();  // from here gradients are equal on all data ranks
 

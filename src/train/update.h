@@ -71,7 +71,11 @@ class Updater {
 public:
   /// `jreg` is the penalty to train with; `measure` = false leaves the statistics out altogether (then there is no
   /// penalty either).
-  Updater(TrainingSession& session, config::JregConfig const& jreg, bool measure, BatchSource source);
+  /// `computed` is called in each update when this rank has done its own forward and backward passes and begins to wait
+  /// for the other ranks.
+  Updater(
+      TrainingSession& session, config::JregConfig const& jreg, bool measure, BatchSource source,
+      std::function<void()> computed = [] {});
 
   /// Update `step` (0, 1, ...). `flag`, `busy`: see PackedSums. Collective over all ranks.
   UpdateResult update(std::int64_t step, bool flag, bool busy = false);
@@ -84,6 +88,7 @@ private:
 
   TrainingSession& session_;
   BatchSource source_;
+  std::function<void()> computed_;
   bool measure_;
   std::int64_t micro_batches_;
   jump::Penalty penalty_;
