@@ -244,9 +244,11 @@ ExitCode Trainer::run() {
 ExitCode Trainer::train_to_end() {
   std::int64_t const end = last_step();
   // What a signal cut short before the checkpoint that this run resumes from is made up for first.
-  if (!look(step_) || (step_ < end && SignalWatch::raised_anywhere(mesh_.world()))) return leave();
+  bool const resumed = saved_at_ == step_;
+  bool const looked_at_start = (step_ >= end && !resumed) || look(step_);
+  if (!looked_at_start || (step_ < end && SignalWatch::raised_anywhere(mesh_.world()))) return leave();
   if (step_ >= end) {
-    if (saved_at_ != step_) save(step_, false);
+    if (resumed && saved_at_ != step_) save(step_, false);
     saver_.finish(saved_trajectory(), *progress_);
     if (dynamics_) dynamics_->close();
     log::info("nothing to do: the run is at step {} of {}", step_, end);
