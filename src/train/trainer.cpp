@@ -252,7 +252,6 @@ ExitCode Trainer::train_to_end() {
     saver_.finish(saved_trajectory(), *progress_);
     if (dynamics_) dynamics_->close();
     log::info("nothing to do: the run is at step {} of {}", step_, end);
-    watchdog_.mark(Phase::ending, step_);
     return ExitCode::done;
   }
   if (step_ == 0 && config_.record.checkpoint_log_spaced) save(0, true);
