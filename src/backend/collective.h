@@ -47,6 +47,8 @@ public:
 
   /// Payload bytes this rank has handed to collectives of groups with more than one rank.
   virtual std::int64_t bytes_sent() const = 0;
+  /// Seconds that this rank has spent in the calls above that wait for other ranks (not those named begin).
+  virtual double waited_seconds() const = 0;
 };
 
 }  // namespace jreg::backend

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <thread>
 
 #include "backend/backend.h"
@@ -16,7 +17,10 @@
 #include "jump/weights.h"
 #include "mpi/session.h"
 #include "train/benchmark.h"
+#include "train/signals.h"
+#include "train/start.h"
 #include "train/trainer.h"
+#include "train/watchdog.h"
 
 namespace jreg::commands {
 namespace {
@@ -50,6 +54,7 @@ void check(Request& request) {
   config::validate(config, mpi::launched_ranks());
   config::ini_text(config::options_of(config));  // refuses values that config.cfg could not hold
   jump::depth_weights(config.jreg.weights, config.jreg.penalty, config.model.layers);
+  train::check_start_options(request.arguments.resume, request.arguments.fork);
   if (request.arguments.benchmark) return;
   if (config.data.train.empty())
     throw UserError("data.train is empty: give the prefix of a token file (jreg tokenize)");
@@ -60,6 +65,7 @@ void check(Request& request) {
 int run(Request const& request) {
   int argc = 0;
   char** argv = nullptr;
+  train::Watchdog watchdog{request.arguments.benchmark ? 0 : request.config.run.step_deadline, mpi::launched_rank()};
   mpi::Session session{argc, argv};
   log::set_rank(session.rank(), session.size());
   try {
@@ -70,7 +76,7 @@ int run(Request const& request) {
       train::benchmark(request.config, world, *backend, request.arguments.benchmark_steps);
       return static_cast<int>(ExitCode::done);
     }
-    return static_cast<int>(train::Trainer{request.config, request.arguments, world, *backend}.run());
+    return static_cast<int>(train::Trainer{request.config, request.arguments, world, *backend, watchdog}.run());
   } catch (AgreedError const& error) {
     if (session.rank() == 0) log::error(error);
     return static_cast<int>(error.code());
@@ -87,12 +93,14 @@ int run(Request const& request) {
 
 int train(std::vector<std::string> const& arguments) {
   Request request;
+  std::optional<train::SignalWatch> signals;
   try {
     auto const options = config::options_of(request);
     if (std::string const file = config::find_argument(arguments, "config"); !file.empty()) {
       config::parse_file(file, config::options_of(request.config));
     }
     config::parse_arguments(arguments, options, false);
+    if (!request.arguments.benchmark) signals.emplace();
     check(request);
     backend::require_backend(request.config.run.backend);
   } catch (Error const& error) {

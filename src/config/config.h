@@ -14,6 +14,8 @@ struct RunConfig {
   std::int64_t seed = 1;
   std::string backend = "cpu";
   std::string precision = "auto";
+  double step_deadline = 1800;
+  std::int64_t drift_interval = 100;
 
   template <class Visit> void each(Visit&& visit) {
     visit("run.dir", dir, Rule::any(), "folder of the run: config.cfg, log.jsonl, dynamics.h5, checkpoints/");
@@ -22,6 +24,12 @@ struct RunConfig {
     visit("run.precision", precision, Rule::one_of({"auto", "fp32", "bf16"}),
           "type of weights and activations in the step: fp32, bf16 (fp32 master weights), or auto = fp32 on cpu, "
           "bf16 on cuda");
+    visit("run.step_deadline", step_deadline, Rule::at_least(0),
+          "seconds that a rank may spend in an update, or a piece of an evaluation, without moving on; then all ranks "
+          "end with exit code 75. Start-up and checkpoints have twice as long. 0: for ever");
+    visit("run.drift_interval", drift_interval, Rule::at_least(0),
+          "updates between two comparisons of the data ranks' weights by hash, which stop the run when they differ "
+          "(also before each checkpoint); 0: never");
   }
 };
 
@@ -173,6 +181,9 @@ struct RecordConfig {
   std::int64_t probe_sequences = 8;
   std::int64_t checkpoint_interval = 500;
   std::int64_t checkpoint_keep = 2;
+  std::int64_t checkpoint_keep_every = 0;
+  bool checkpoint_log_spaced = false;
+  bool checkpoint_async = true;
 
   template <class Visit> void each(Visit&& visit) {
     visit("log.interval", log_interval, Rule::at_least(1), "updates between two log lines");
@@ -185,6 +196,13 @@ struct RecordConfig {
     visit("checkpoint.interval", checkpoint_interval, Rule::at_least(0),
           "updates between two checkpoints; 0: only at the end");
     visit("checkpoint.keep", checkpoint_keep, Rule::at_least(0), "newest checkpoints that are kept; 0: all");
+    visit("checkpoint.keep_every", checkpoint_keep_every, Rule::at_least(0),
+          "checkpoints of multiples of this step are kept for ever; 0: none");
+    visit("checkpoint.log_spaced", checkpoint_log_spaced, Rule::any(),
+          "also save at steps 0, 1, 2, 4 ... 512 and keep these for ever; weights only (not to resume from), except "
+          "where a whole checkpoint is due");
+    visit("checkpoint.async", checkpoint_async, Rule::any(),
+          "write files while training goes on, from a copy of this rank's state in host memory");
   }
 };
 

@@ -71,6 +71,19 @@ DataSet create_dataset(hid_t at, std::string const& name, DType type, Extents co
   return create(at, name, type, make_space(shape), list);
 }
 
+DataSet create_reserved(hid_t at, std::string const& name, DType type, Extents const& shape) {
+  PropertyList const list = creation();
+  check(H5Pset_fill_time(list.get(), H5D_FILL_TIME_NEVER), "set fill time");
+  check(H5Pset_alloc_time(list.get(), H5D_ALLOC_TIME_EARLY), "set allocation time");
+  return create(at, name, type, make_space(shape), list);
+}
+
+std::int64_t place_of(DataSet const& dataset) {
+  haddr_t const place = H5Dget_offset(dataset.get());
+  if (place == HADDR_UNDEF) check(herr_t{-1}, action("find the place of", dataset));
+  return static_cast<std::int64_t>(place);
+}
+
 DataSet create_growing(hid_t at, std::string const& name, DType type, Extents const& row_shape, hsize_t chunk_rows) {
   Extents shape{0};
   Extents largest{H5S_UNLIMITED};

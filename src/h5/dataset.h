@@ -24,6 +24,11 @@ struct Box {
 /// A new dataset of fixed shape in one piece. What is never written is undefined.
 DataSet create_dataset(hid_t at, std::string const& name, DType type, Extents const& shape);
 
+/// The same with its place in the file allocated, for writing the elements by other means than HDF5 once the file is
+/// closed: rows in order, little endian, from byte place_of() of the file on. The shape has no axis of size 0.
+DataSet create_reserved(hid_t at, std::string const& name, DType type, Extents const& shape);
+std::int64_t place_of(DataSet const& dataset);
+
 /// A new dataset that grows along its first axis, in chunks of `chunk_rows` rows; floats that are not there read as
 /// NaN, integers as 0.
 DataSet create_growing(hid_t at, std::string const& name, DType type, Extents const& row_shape, hsize_t chunk_rows);

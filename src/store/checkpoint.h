@@ -14,6 +14,7 @@
 #include "mpi/communicator.h"
 #include "store/dynamics.h"
 #include "store/manifest.h"
+#include "store/retention.h"
 #include "store/trajectory.h"
 
 // A checkpoint is a folder RUN/checkpoints/step_00001000:
@@ -38,12 +39,13 @@ struct SaveReport {
   std::int64_t bytes = 0;  // of all files
 };
 
-/// Collective. Saves a checkpoint of state.step, points `latest` at it and then removes all but the `keep` newest
-/// (0: keeps all). `trajectory` is read on the first rank only and may be null elsewhere; `state` must be equal on all.
-/// Where any rank fails, all ranks throw an Error alike (exit code 74 for a full disk, with path, the system's text and
-/// the bytes needed), the temporary folder is gone and the older checkpoints are as they were.
+/// Collective. Saves a checkpoint of state.step, points `latest` at it and then removes older ones as `retention`
+/// tells; one of weights only does neither. `trajectory` is read on the first rank only and may be null elsewhere;
+/// `state` must be equal on all. PendingSave does the same while training goes on. Where any rank fails, all ranks
+/// throw an Error alike (exit code 74 for a full disk, with path, the system's text and the bytes needed), the
+/// temporary folder is gone and the older checkpoints are as they were.
 SaveReport save(mpi::Communicator const& comm, std::filesystem::path const& run_folder, State const& state,
-                Trajectory const* trajectory, std::span<SavedSlice const> slices, std::int64_t keep);
+                Trajectory const* trajectory, std::span<SavedSlice const> slices, Retention const& retention);
 
 /// RUN/checkpoints/step_XXXXXXXX
 std::filesystem::path checkpoint_folder(std::filesystem::path const& run_folder, std::int64_t step);
@@ -54,9 +56,17 @@ std::vector<std::pair<std::int64_t, std::filesystem::path>> list_checkpoints(std
 /// Whether the folder's manifest and file sizes are valid; warns where they are not.
 bool is_complete(std::filesystem::path const& folder);
 
+/// Whether it is also one to resume from: not of weights only.
+bool can_resume_from(std::filesystem::path const& folder);
+
 /// The checkpoint `latest` points at, or, where that is missing or not complete, the newest folder whose manifest and
-/// file sizes are valid; warns about those passed over. Not collective: one rank asks and tells the others.
+/// file sizes are valid; warns about those passed over, but for those of weights only. Not collective: one rank asks
+/// and tells the others.
 std::optional<std::filesystem::path> find_latest(std::filesystem::path const& run_folder);
+
+/// find_latest(), then the older folders in which to look for a good one where that turns out to be damaged; without
+/// those of weights only. Empty where there is none to resume from.
+std::vector<std::filesystem::path> resumable_checkpoints(std::filesystem::path const& run_folder);
 
 /// Reads manifest.json of a checkpoint folder. Throws UserError where there is no such folder, DataError where it has
 /// no manifest or a damaged one, or where the folder's name tells another step.

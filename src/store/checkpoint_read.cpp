@@ -57,6 +57,16 @@ Rectangle relative(Rectangle const& part, Rectangle const& origin) {
           part.column_end - origin.column_begin};
 }
 
+/// The state of a checkpoint whose manifest and file sizes are valid; warns where they are not.
+std::optional<State> state_of_complete(fs::path const& folder) {
+  try {
+    return CheckpointReader{folder}.state();
+  } catch (Error const& error) {
+    log::warning("no complete checkpoint: {}", error.what());
+    return std::nullopt;
+  }
+}
+
 h5::Box box_of(Shape const& shape, Rectangle const& part) {
   return {begin_of(shape, part), count_of(shape, part)};
 }
@@ -78,22 +88,34 @@ std::vector<std::pair<std::int64_t, fs::path>> list_checkpoints(fs::path const& 
 }
 
 bool is_complete(fs::path const& folder) {
-  try {
-    CheckpointReader const reader{folder};
-    return true;
-  } catch (Error const& error) {
-    log::warning("no complete checkpoint: {}", error.what());
-    return false;
-  }
+  return state_of_complete(folder).has_value();
+}
+
+bool can_resume_from(fs::path const& folder) {
+  auto const state = state_of_complete(folder);
+  return state && !state->weights_only;
 }
 
 std::optional<fs::path> find_latest(fs::path const& run_folder) {
   std::optional<fs::path> const pointed = pointed_at(run_folder);
-  if (pointed && is_complete(*pointed)) return pointed;
+  if (pointed && can_resume_from(*pointed)) return pointed;
   for (auto const& [step, folder] : list_checkpoints(run_folder)) {
-    if (folder != pointed && is_complete(folder)) return folder;
+    if (folder != pointed && can_resume_from(folder)) return folder;
   }
   return std::nullopt;
+}
+
+std::vector<fs::path> resumable_checkpoints(fs::path const& run_folder) {
+  std::vector<fs::path> folders;
+  auto const latest = find_latest(run_folder);
+  if (!latest) return folders;
+  folders.push_back(*latest);
+  bool older = false;
+  for (auto const& [step, folder] : list_checkpoints(run_folder)) {
+    if (older && can_resume_from(folder)) folders.push_back(folder);
+    older = older || folder.filename() == latest->filename();
+  }
+  return folders;
 }
 
 Manifest read_manifest(fs::path const& folder) {

@@ -15,6 +15,7 @@
 #include "store/checkpoint.h"
 #include "store/files.h"
 #include "store/part_file.h"
+#include "store/pending_save.h"
 
 namespace jreg::store {
 namespace fs = std::filesystem;
@@ -63,9 +64,8 @@ template <class Write> void tell_space(fs::path const& folder, std::int64_t need
   }
 }
 
-/// What one rank tells the first of its file.
-std::string describe_part(fs::path const& folder, int rank, std::span<SavedSlice const> slices) {
-  std::string const name = part_name(rank);
+/// A rank's slices as it tells the first rank of them.
+nlohmann::json describe_slices(std::span<SavedSlice const> slices) {
   nlohmann::json list = nlohmann::json::array();
   for (SavedSlice const& slice : slices) {
     if (slice.part.empty()) continue;
@@ -74,12 +74,11 @@ std::string describe_part(fs::path const& folder, int rank, std::span<SavedSlice
                     slice.shape.columns, slice.shape.vector, part.row_begin, part.row_end, part.column_begin,
                     part.column_end});
   }
-  FileEntry const file = describe_file(folder, name);
-  return nlohmann::json{{"name", name}, {"bytes", file.bytes}, {"hash", file.hash}, {"slices", list}}.dump();
+  return list;
 }
 
 /// Joins what the ranks told into the manifest's tables, in the order of kind and name.
-void join_parts(std::vector<std::string> const& parts, Manifest& manifest) {
+void join_slices(std::vector<std::string> const& parts, Manifest& manifest) {
   std::map<std::pair<TensorKind, std::string>, TensorEntry> tensors;
   for (std::string const& text : parts) {
     auto const part = nlohmann::json::parse(text);
@@ -129,82 +128,125 @@ void put_in_place(fs::path const& temporary, fs::path const& folder) {
   fs::remove_all(trash, ignored);
 }
 
-/// Removes the complete checkpoints before the `keep` newest up to `step`, and whatever is older than those.
-void purge(fs::path const& run_folder, std::int64_t step, std::int64_t keep) {
-  if (keep == 0) return;
-  std::int64_t kept = 0;
-  for (auto const& [at, folder] : list_checkpoints(run_folder)) {
-    // Later steps are of a run that this one went back behind; they are the user's to remove.
-    if (at > step) continue;
-    if (kept < keep) {
-      if (at == step || is_complete(folder)) ++kept;
-      continue;
-    }
-    fs::path const trash = folder.parent_path() / (".trash-" + folder.filename().string());
-    std::error_code error;
-    // Renamed first: a folder that is half removed must not look complete.
-    fs::rename(folder, trash, error);
-    if (!error) fs::remove_all(trash, error);
-    if (error) log::warning("cannot remove the old checkpoint {}: {}", folder.string(), error.message());
-  }
-}
-
-/// The first rank's share: index, manifest, names.
-SaveReport commit(fs::path const& run_folder, fs::path const& temporary, Manifest manifest,
-                  Trajectory const& trajectory, std::int64_t keep) {
-  // The trajectory, and some room for the maps of the tensors.
-  std::int64_t const estimate = 8 * trajectory.values() + (std::int64_t{1} << 20);
-  tell_space(temporary, estimate, [&] { write_index(temporary / "index.h5", manifest, trajectory); });
-  manifest.files.push_back(describe_file(temporary, "index.h5"));
-  std::string const text = to_json(manifest);
-  tell_space(temporary, static_cast<std::int64_t>(text.size()),
-             [&] { replace_file(temporary / "manifest.json", text); });
-  sync(temporary);
-  SaveReport report{checkpoint_folder(run_folder, manifest.state.step), static_cast<std::int64_t>(text.size())};
-  for (FileEntry const& file : manifest.files) report.bytes += file.bytes;
-  put_in_place(temporary, report.folder);
-  replace_file(checkpoints_of(run_folder) / "latest", report.folder.filename().string() + "\n");
-  purge(run_folder, manifest.state.step, keep);
-  return report;
-}
-
 }  // namespace
 
-SaveReport save(mpi::Communicator const& comm, fs::path const& run_folder, State const& state,
-                Trajectory const* trajectory, std::span<SavedSlice const> slices, std::int64_t keep) {
+PendingSave::PendingSave(mpi::Communicator const& comm, fs::path run_folder, State state,
+                         std::span<SavedSlice const> slices, Retention const& retention)
+    : comm_{comm}, run_folder_{std::move(run_folder)}, state_{std::move(state)}, retention_{retention} {
   std::string temporary;
-  agree_on_first(comm, [&] { temporary = make_temporary(run_folder, state.step).string(); });
-  comm.broadcast(temporary, 0);
-  SaveReport report;
+  agree_on_first(comm_, [&] { temporary = make_temporary(run_folder_, state_.step).string(); });
+  comm_.broadcast(temporary, 0);
+  temporary_ = temporary;
   try {
-    std::string part;
-    agree(comm, [&] {
-      std::int64_t needed = 0;
-      for (SavedSlice const& slice : slices) needed += bytes_of(slice);
-      fs::path const file = fs::path{temporary} / part_name(comm.rank());
-      tell_space(temporary, needed, [&] { write_part(file, comm.rank(), state.step, slices); });
-      part = describe_part(temporary, comm.rank(), slices);
-    });
-    std::vector<std::string> const parts = comm.all_gather(part);
-    agree_on_first(comm, [&] {
-      expect(trajectory != nullptr && trajectory->layers() == state.layers, "the first rank saves the trajectory");
-      Manifest manifest{.state = state,
-                        .version = version(),
-                        .commit = jreg::commit(),
-                        .config_hash = hash_of_config(state.config),
-                        .files = {},
-                        .tensors = {}};
-      join_parts(parts, manifest);
-      report = commit(run_folder, temporary, std::move(manifest), *trajectory, keep);
-    });
+    agree(comm_, [&] { begin(slices); });
   } catch (...) {
-    std::error_code ignored;
-    if (comm.rank() == 0) fs::remove_all(temporary, ignored);
+    work_.reset();
+    remove_temporary();
     throw;
   }
-  report.folder = checkpoint_folder(run_folder, state.step);
-  comm.max(std::span{&report.bytes, 1});
-  return report;
+}
+
+PendingSave::~PendingSave() {
+  work_.reset();
+  if (phase_ == Phase::writing) remove_temporary();
+}
+
+void PendingSave::begin(std::span<SavedSlice const> slices) {
+  std::int64_t needed = 0;
+  for (SavedSlice const& slice : slices) needed += bytes_of(slice);
+  slices_ = describe_slices(slices).dump();
+  std::string const name = part_name(comm_.rank());
+  fs::path const file = temporary_ / name;
+  std::vector<Placement> placements;
+  tell_space(temporary_, needed, [&] { placements = create_part(file, comm_.rank(), state_.step, slices); });
+  work_.emplace([this, needed, name, file, placements = std::move(placements)](std::stop_token const& stop) {
+    tell_space(temporary_, needed, [&] { fill_part(file, placements, stop); });
+    part_ = describe_file(temporary_, name);
+  });
+}
+
+std::optional<SaveReport> PendingSave::advance(Trajectory const* trajectory) {
+  expect(phase_ != Phase::done, "a save that is complete is not advanced");
+  try {
+    if (phase_ == Phase::writing) {
+      join_parts(trajectory);
+      phase_ = Phase::publishing;
+      return std::nullopt;
+    }
+    agree(comm_, [&] {
+      if (work_) work_->finish();
+    });
+  } catch (...) {
+    phase_ = Phase::done;
+    work_.reset();
+    remove_temporary();
+    throw;
+  }
+  phase_ = Phase::done;
+  report_.folder = checkpoint_folder(run_folder_, state_.step);
+  comm_.max(std::span{&report_.bytes, 1});
+  return report_;
+}
+
+SaveReport PendingSave::finish(Trajectory const* trajectory) {
+  for (;;) {
+    if (auto const report = advance(trajectory)) return *report;
+  }
+}
+
+void PendingSave::join_parts(Trajectory const* trajectory) {
+  std::string part;
+  agree(comm_, [&] {
+    work_->finish();
+    part = nlohmann::json{{"name", part_.name},
+                          {"bytes", part_.bytes},
+                          {"hash", part_.hash},
+                          {"slices", nlohmann::json::parse(slices_)}}
+               .dump();
+  });
+  work_.reset();
+  std::vector<std::string> const parts = comm_.all_gather(part);
+  agree_on_first(comm_, [&] {
+    expect(trajectory != nullptr && trajectory->layers() == state_.layers, "the first rank saves the trajectory");
+    Manifest manifest{.state = state_,
+                      .version = version(),
+                      .commit = jreg::commit(),
+                      .config_hash = hash_of_config(state_.config),
+                      .files = {},
+                      .tensors = {}};
+    join_slices(parts, manifest);
+    // The trajectory, and some room for the maps of the tensors.
+    std::int64_t const estimate = 8 * trajectory->values() + (std::int64_t{1} << 20);
+    tell_space(temporary_, estimate, [&] { write_index(temporary_ / "index.h5", manifest, *trajectory); });
+    work_.emplace([this, manifest, estimate](std::stop_token const&) { publish(manifest, estimate); });
+  });
+}
+
+void PendingSave::publish(Manifest manifest, std::int64_t index_bytes) {
+  tell_space(temporary_, index_bytes, [&] { sync(temporary_ / "index.h5"); });
+  manifest.files.push_back(describe_file(temporary_, "index.h5"));
+  std::string const text = to_json(manifest);
+  auto const size = static_cast<std::int64_t>(text.size());
+  tell_space(temporary_, size, [&] { replace_file(temporary_ / "manifest.json", text); });
+  sync(temporary_);
+  report_.bytes = size;
+  for (FileEntry const& file : manifest.files) report_.bytes += file.bytes;
+  fs::path const folder = checkpoint_folder(run_folder_, state_.step);
+  put_in_place(temporary_, folder);
+  // What nobody can go on from is no newest checkpoint, and pushes none out.
+  if (state_.weights_only) return;
+  replace_file(checkpoints_of(run_folder_) / "latest", folder.filename().string() + "\n");
+  purge(run_folder_, state_.step, retention_);
+}
+
+void PendingSave::remove_temporary() noexcept {
+  std::error_code ignored;
+  if (comm_.rank() == 0) fs::remove_all(temporary_, ignored);
+}
+
+SaveReport save(mpi::Communicator const& comm, fs::path const& run_folder, State const& state,
+                Trajectory const* trajectory, std::span<SavedSlice const> slices, Retention const& retention) {
+  return PendingSave{comm, run_folder, state, slices, retention}.finish(trajectory);
 }
 
 }  // namespace jreg::store

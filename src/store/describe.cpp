@@ -108,9 +108,11 @@ std::string describe_checkpoint(fs::path const& folder) {
          line("step", std::to_string(state.step)) + line("tokens", std::to_string(state.tokens)) +
          line("mesh", fmt::format("{} data x {} tensor ranks{}", state.data_ranks, state.tensor_ranks,
                                   state.zero1 ? ", optimizer's state split (ZeRO-1)" : "")) +
+         (state.parent_run_id.empty() ? "" : line("forked from", "run " + state.parent_run_id)) +
          line("layers", std::to_string(state.layers)) +
-         line("parameters",
-              fmt::format("{} in {} tensors; {} tensors of optimizer's state", parameters, tensors, moments)) +
+         line("parameters", fmt::format("{} in {} tensors; {}", parameters, tensors,
+                                        state.weights_only ? "weights only, not to resume from"
+                                                           : fmt::format("{} tensors of optimizer's state", moments))) +
          line("config hash", manifest.config_hash) +
          line("written by", fmt::format("jreg {} ({})", manifest.version, manifest.commit)) +
          line("files", fmt::format("{} of {} bytes", manifest.files.size(), bytes)) + files;

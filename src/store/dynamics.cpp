@@ -2,6 +2,8 @@
 
 #include <fmt/ranges.h>
 
+#include <limits>
+
 #include "base/error.h"
 #include "base/version.h"
 #include "h5/attribute.h"
@@ -14,7 +16,7 @@ namespace {
 
 void write_whole(std::filesystem::path const& path, DynamicsHeader const& header, Trajectory const& trajectory) {
   h5::File file = h5::create_file(path);
-  write_trajectory(file.get(), trajectory);
+  write_trajectory(file.get(), trajectory, std::numeric_limits<std::int64_t>::max());
   for (auto const& [key, value] : header.config) h5::set_attribute(file.get(), key, value);
   h5::set_attribute(file.get(), "format", DynamicsFile::format);
   h5::set_attribute(file.get(), "format_version", DynamicsFile::format_version);
@@ -22,6 +24,7 @@ void write_whole(std::filesystem::path const& path, DynamicsHeader const& header
   h5::set_attribute(file.get(), "commit", commit());
   h5::set_attribute(file.get(), "hosts", fmt::format("{}", fmt::join(header.hosts, ",")));
   h5::set_attribute(file.get(), "start_time", header.start_time);
+  if (!header.parent_run_id.empty()) h5::set_attribute(file.get(), "parent_run_id", header.parent_run_id);
   h5::set_attribute(file.get(), "references", "arXiv:2601.18302");
   h5::close(std::move(file), path);
 }

@@ -52,6 +52,17 @@ void write_all(Descriptor const& file, std::string_view text, std::filesystem::p
   }
 }
 
+void write_at(Descriptor const& file, std::int64_t offset, std::span<std::byte const> bytes,
+              std::filesystem::path const& path) {
+  while (!bytes.empty()) {
+    ssize_t const done = ::pwrite(file.get(), bytes.data(), bytes.size(), offset);
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) throw_errno(fmt::format("write {} bytes to", bytes.size()), path.string());
+    bytes = bytes.subspan(static_cast<std::size_t>(done));
+    offset += done;
+  }
+}
+
 void make_folders(std::filesystem::path const& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);

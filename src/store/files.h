@@ -24,6 +24,10 @@ Descriptor open_descriptor(std::filesystem::path const& path, int flags, unsigne
 /// Writes all of `text`. Throws SystemError.
 void write_all(Descriptor const& file, std::string_view text, std::filesystem::path const& path);
 
+/// Writes all of `bytes` from byte `offset` of the file on. Throws SystemError.
+void write_at(Descriptor const& file, std::int64_t offset, std::span<std::byte const> bytes,
+              std::filesystem::path const& path);
+
 /// Makes a folder and those above it where they are missing. Throws SystemError.
 void make_folders(std::filesystem::path const& folder);
 

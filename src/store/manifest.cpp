@@ -52,6 +52,7 @@ public:
     if (found == value_.end()) refuse("has no " + key);
     return {*found, file_, place_ + "." + key};
   }
+  bool has(std::string const& key) const { return value_.is_object() && value_.contains(key); }
   std::vector<Node> items() const {
     if (!value_.is_array()) refuse("is no list");
     std::vector<Node> nodes;
@@ -112,16 +113,19 @@ bool is_tensor_name(std::string_view text) {
 }
 
 json state_json(State const& state) {
-  return {{"step", state.step},
-          {"tokens", state.tokens},
-          {"sampler_position", state.sampler_position},
-          {"adamw_steps", state.adamw_steps},
-          {"skipped_updates", state.skipped_updates},
-          {"jump_gates", state.jump_gates},
-          {"layers", state.layers},
-          {"mesh", {{"data", state.data_ranks}, {"tensor", state.tensor_ranks}, {"zero1", state.zero1}}},
-          {"run_id", state.run_id},
-          {"config", state.config}};
+  json object{{"step", state.step},
+              {"tokens", state.tokens},
+              {"sampler_position", state.sampler_position},
+              {"adamw_steps", state.adamw_steps},
+              {"skipped_updates", state.skipped_updates},
+              {"jump_gates", state.jump_gates},
+              {"layers", state.layers},
+              {"mesh", {{"data", state.data_ranks}, {"tensor", state.tensor_ranks}, {"zero1", state.zero1}}},
+              {"run_id", state.run_id},
+              {"config", state.config}};
+  if (!state.parent_run_id.empty()) object["parent_run_id"] = state.parent_run_id;
+  if (state.weights_only) object["weights_only"] = true;
+  return object;
 }
 
 State parse_state(Node const& node) {
@@ -140,6 +144,8 @@ State parse_state(Node const& node) {
   state.tensor_ranks = node.at("mesh").at("tensor").integer(1, largest_extent);
   state.zero1 = node.at("mesh").at("zero1").boolean();
   state.run_id = node.at("run_id").text();
+  if (node.has("parent_run_id")) state.parent_run_id = node.at("parent_run_id").text();
+  if (node.has("weights_only")) state.weights_only = node.at("weights_only").boolean();
   for (Node const& pair : node.at("config").items()) {
     std::vector<Node> const entry = pair.items();
     if (entry.size() != 2) pair.refuse("is no pair of key and value");

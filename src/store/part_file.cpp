@@ -1,5 +1,10 @@
 #include "store/part_file.h"
 
+#include <fcntl.h>
+
+#include <algorithm>
+#include <bit>
+
 #include "base/error.h"
 #include "base/version.h"
 #include "h5/attribute.h"
@@ -25,14 +30,17 @@ private:
   std::map<TensorKind, h5::Group> groups_;
 };
 
-void write_slices(h5::File const& file, std::span<SavedSlice const> slices) {
+std::vector<Placement> reserve_slices(h5::File const& file, std::span<SavedSlice const> slices) {
   KindGroups groups{file};
+  std::vector<Placement> placements;
   for (SavedSlice const& slice : slices) {
     if (slice.part.empty()) continue;
-    h5::DataSet const dataset = h5::create_dataset(groups.at(slice.kind), slice_name(slice.name, slice.part),
-                                                   slice.dtype, count_of(slice.shape, slice.part));
-    h5::write(dataset, slice.dtype, slice.data);
+    h5::DataSet const dataset = h5::create_reserved(groups.at(slice.kind), slice_name(slice.name, slice.part),
+                                                    slice.dtype, count_of(slice.shape, slice.part));
+    placements.push_back({h5::place_of(dataset), std::span{static_cast<std::byte const*>(slice.data),
+                                                           static_cast<std::size_t>(bytes_of(slice))}});
   }
+  return placements;
 }
 
 void write_tensors(h5::File const& file, std::vector<TensorEntry> const& tensors) {
@@ -58,6 +66,8 @@ void write_state(h5::File const& file, Manifest const& manifest) {
   h5::set_attribute(at, "commit", manifest.commit);
   h5::set_attribute(at, "config_hash", manifest.config_hash);
   h5::set_attribute(at, "run_id", state.run_id);
+  if (!state.parent_run_id.empty()) h5::set_attribute(at, "parent_run_id", state.parent_run_id);
+  h5::set_attribute(at, "weights_only", std::int64_t{state.weights_only});
   h5::set_attribute(at, "step", state.step);
   h5::set_attribute(at, "tokens", state.tokens);
   h5::set_attribute(at, "sampler_position", state.sampler_position);
@@ -81,15 +91,32 @@ std::int64_t bytes_of(SavedSlice const& slice) {
   return slice.part.rows() * slice.part.columns() * static_cast<std::int64_t>(size_of(slice.dtype));
 }
 
-void write_part(std::filesystem::path const& path, int rank, std::int64_t step, std::span<SavedSlice const> slices) {
+std::vector<Placement> create_part(std::filesystem::path const& path, int rank, std::int64_t step,
+                                   std::span<SavedSlice const> slices) {
   h5::File file = h5::create_file(path);
   h5::set_attribute(file.get(), "format", "jreg checkpoint part");
   h5::set_attribute(file.get(), "format_version", Manifest::format_version);
   h5::set_attribute(file.get(), "version", version());
   h5::set_attribute(file.get(), "step", step);
   h5::set_attribute(file.get(), "rank", std::int64_t{rank});
-  write_slices(file, slices);
+  std::vector<Placement> placements = reserve_slices(file, slices);
   h5::close(std::move(file), path);
+  return placements;
+}
+
+void fill_part(std::filesystem::path const& path, std::span<Placement const> placements, std::stop_token const& stop) {
+  constexpr std::size_t piece = std::size_t{8} << 20;
+  static_assert(std::endian::native == std::endian::little, "files hold elements as memory does");
+  {
+    Descriptor const file = open_descriptor(path, O_WRONLY);
+    for (Placement const& placement : placements) {
+      for (std::size_t begin = 0; begin < placement.bytes.size(); begin += piece) {
+        if (stop.stop_requested()) throw SystemError{fmt::format("write {}: given up", path.string())};
+        auto const bytes = placement.bytes.subspan(begin, std::min(piece, placement.bytes.size() - begin));
+        write_at(file, placement.offset + static_cast<std::int64_t>(begin), bytes, path);
+      }
+    }
+  }
   sync(path);
 }
 
@@ -97,9 +124,8 @@ void write_index(std::filesystem::path const& path, Manifest const& manifest, Tr
   h5::File file = h5::create_file(path);
   write_state(file, manifest);
   write_tensors(file, manifest.tensors);
-  write_trajectory(file.get(), trajectory);
+  write_trajectory(file.get(), trajectory, manifest.state.step);
   h5::close(std::move(file), path);
-  sync(path);
 }
 
 h5::Extents extents_of(Shape const& shape) {

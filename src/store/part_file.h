@@ -2,7 +2,9 @@
 
 #include <filesystem>
 #include <span>
+#include <stop_token>
 #include <string>
+#include <vector>
 
 #include "h5/dataset.h"
 #include "store/checkpoint.h"
@@ -16,11 +18,22 @@ std::string part_name(int rank);
 /// Size in bytes of a slice's elements.
 std::int64_t bytes_of(SavedSlice const& slice);
 
-/// Writes a rank's slices, closes the file and waits until it is on the disk.
-void write_part(std::filesystem::path const& file, int rank, std::int64_t step, std::span<SavedSlice const> slices);
+/// Where the elements of a slice go in a rank's file.
+struct Placement {
+  std::int64_t offset = 0;  // in bytes
+  std::span<std::byte const> bytes;
+};
 
-/// Writes index.h5: state and config as attributes, every tensor whole as a virtual dataset of the parts, and the
-/// trajectory; closes it and waits until it is on the disk.
+/// Makes a rank's file with room for its slices, whose elements are still to be written where the result says.
+std::vector<Placement> create_part(std::filesystem::path const& file, int rank, std::int64_t step,
+                                   std::span<SavedSlice const> slices);
+
+/// Writes the elements, without HDF5, and waits until the file is on the disk. Gives up with an exception when `stop`
+/// asks for that.
+void fill_part(std::filesystem::path const& file, std::span<Placement const> placements, std::stop_token const& stop);
+
+/// Writes and closes index.h5: state and config as attributes, every tensor whole as a virtual dataset of the parts,
+/// and the trajectory up to the state's step. It need not be on the disk on return.
 void write_index(std::filesystem::path const& file, Manifest const& manifest, Trajectory const& trajectory);
 
 /// Extents of a tensor, and of a part of it, as HDF5 has them: one axis for a vector, two for a matrix.

@@ -50,12 +50,12 @@ void const* data_of(Cell const& cell) {
   return std::visit([](auto const& values) { return static_cast<void const*>(values.data()); }, cell);
 }
 
-h5::DataSet write_column(hid_t group, Table const& table, std::size_t c) {
+h5::DataSet write_column(hid_t group, Table const& table, std::size_t c, std::int64_t rows) {
   Column const& column = table.columns()[c];
   h5::Extents row_shape;
   for (Axis const axis : column.axes) row_shape.push_back(static_cast<hsize_t>(axis_size(axis, table.layers())));
   h5::DataSet dataset = h5::create_growing(group, column.name, column.type, row_shape, chunk_rows);
-  h5::append_rows(dataset, column.type, static_cast<hsize_t>(table.rows()), data_of(table.whole(c)));
+  h5::append_rows(dataset, column.type, static_cast<hsize_t>(rows), data_of(table.whole(c)));
   describe(dataset, column.units, column.description);
   return dataset;
 }
@@ -83,13 +83,14 @@ std::vector<T> read_column(h5::DataSet const& dataset, Table const& table, std::
 
 }  // namespace
 
-void write_table(hid_t file, std::string const& name, Table const& table) {
+void write_table(hid_t file, std::string const& name, Table const& table, std::int64_t last) {
   h5::Group const group = h5::create_group(file, name);
-  h5::DataSet const step = write_column(group.get(), table, 0);
+  std::int64_t const rows = table.rows_until(last);
+  h5::DataSet const step = write_column(group.get(), table, 0, rows);
   h5::make_scale(step, "step");
   std::map<Axis, h5::DataSet> scales;
   for (std::size_t c = 1; c < table.columns().size(); ++c) {
-    h5::DataSet const dataset = write_column(group.get(), table, c);
+    h5::DataSet const dataset = write_column(group.get(), table, c, rows);
     h5::attach_scale(dataset, step, 0);
     unsigned index = 0;
     for (Axis const axis : table.columns()[c].axes) {
@@ -129,10 +130,10 @@ void read_table(hid_t file, std::string const& name, Table& table) {
   table.append_columns(cells, static_cast<std::int64_t>(rows));
 }
 
-void write_trajectory(hid_t file, Trajectory const& trajectory) {
-  write_table(file, "train", trajectory.train());
-  write_table(file, "validation", trajectory.validation());
-  write_table(file, "probe", trajectory.probe());
+void write_trajectory(hid_t file, Trajectory const& trajectory, std::int64_t last) {
+  write_table(file, "train", trajectory.train(), last);
+  write_table(file, "validation", trajectory.validation(), last);
+  write_table(file, "probe", trajectory.probe(), last);
 }
 
 Trajectory read_trajectory(hid_t file, std::int64_t layers) {

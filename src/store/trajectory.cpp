@@ -128,6 +128,10 @@ std::int64_t Table::last_step() const {
   return rows() == 0 ? -1 : steps().back();
 }
 
+std::int64_t Table::rows_until(std::int64_t last) const {
+  return std::ranges::upper_bound(steps(), last) - steps().begin();
+}
+
 void Table::append(std::span<Cell const> cells) {
   append_columns(cells, 1);
 }

@@ -90,6 +90,8 @@ public:
   /// Step of the last row; -1 when there is none.
   std::int64_t last_step() const;
   std::vector<std::int64_t> const& steps() const;
+  /// Number of rows whose step is at most `last`.
+  std::int64_t rows_until(std::int64_t last) const;
   /// What append_columns() would refuse, as its error.
   void check_rows(std::span<Cell const> whole_columns, std::int64_t rows) const;
   /// Values that a row of this column holds.

@@ -35,7 +35,8 @@ bool changes_freely(std::string const& key) {
   for (char const* const prefix : {"mesh.", "log.", "eval.", "probe.", "checkpoint."}) {
     if (key.starts_with(prefix)) return true;
   }
-  return key == "run.dir" || key == "run.backend" || key == "train.micro_batch";
+  return key == "run.dir" || key == "run.backend" || key == "run.step_deadline" || key == "run.drift_interval" ||
+         key == "train.micro_batch";
 }
 
 }  // namespace
@@ -49,27 +50,41 @@ store::Shape shape_of(params::Parameter const& parameter) {
   return {parameter.declared.rows, parameter.declared.columns, parameter.vector()};
 }
 
-HostSnapshot snapshot(TrainingSession const& session) {
-  std::vector<params::RowPart> const parts = session.adamw().written();
+Snapshot::Snapshot(TrainingSession const& session) : session_{session}, parts_{session.adamw().written()} {
   std::size_t size = 0;
-  for (params::RowPart const& part : parts) size += static_cast<std::size_t>(part.range.size());
-
-  HostSnapshot snapshot;
-  snapshot.values.resize(size * kinds.size());
-  float* next = snapshot.values.data();
+  for (params::RowPart const& part : parts_) size += static_cast<std::size_t>(part.range.size());
+  values_.resize(size * kinds.size());
+  float const* next = values_.data();
   for (auto const& [kind, file_kind] : kinds) {
-    for (params::RowPart const& part : parts) {
-      params::Parameter const& parameter = session.store().registry()[part.parameter];
-      session.adamw().read(kind, part.range, next);
-      snapshot.slices.push_back({parameter.declared.name, file_kind, DType::f32, shape_of(parameter),
-                                 rectangle_of(parameter, part.row_begin, part.row_end), next});
+    for (params::RowPart const& part : parts_) {
+      params::Parameter const& parameter = session_.store().registry()[part.parameter];
+      slices_.push_back({parameter.declared.name, file_kind, DType::f32, shape_of(parameter),
+                         rectangle_of(parameter, part.row_begin, part.row_end), next});
       next += part.range.size();
     }
   }
-  return snapshot;
+}
+
+std::span<store::SavedSlice const> Snapshot::take(bool weights_only) {
+  static_assert(kinds.front().first == optim::StateKind::weight);
+  std::size_t const copied = weights_only ? 1 : kinds.size();
+  float* next = values_.data();
+  for (auto const& [kind, file_kind] : std::span{kinds}.first(copied)) {
+    for (params::RowPart const& part : parts_) {
+      session_.adamw().read(kind, part.range, next);
+      next += part.range.size();
+    }
+  }
+  return std::span{slices_}.first(copied * parts_.size());
 }
 
 void restore(TrainingSession& session, store::CheckpointReader& reader) {
+  if (reader.state().weights_only) {
+    throw UserError(
+        "{}: holds weights only, without the optimizer's moments: training cannot go on from it; take "
+        "another checkpoint",
+        reader.folder().string());
+  }
   params::Registry const& registry = session.store().registry();
   std::vector<float> values;
   for (params::Parameter const& parameter : registry.all()) {
@@ -91,8 +106,12 @@ store::KeyValues key_values(config::Config config) {
   return values;
 }
 
-void check_same_run(config::Config const& config, store::KeyValues const& stored,
-                    std::vector<std::string> const& allowed) {
+namespace {
+
+/// The keys that differ; `may_change` tells of a key whether that is only logged.
+template <class MayChange>
+void check_changes(config::Config const& config, store::KeyValues const& stored, char const* advice,
+                   MayChange&& may_change) {
   std::vector<std::string> refused;
   bool architecture = false;
   for (auto const& [key, value] : key_values(config)) {
@@ -100,7 +119,7 @@ void check_same_run(config::Config const& config, store::KeyValues const& stored
     if (before == stored.end() || before->second == value) continue;
     std::string const change = fmt::format("{} {} -> {}", key, before->second, value);
     bool const model = key.starts_with("model.");
-    if (changes_freely(key) || (!model && std::ranges::find(allowed, key) != allowed.end())) {
+    if (!model && may_change(key)) {
       log::info("changed since the checkpoint: {}", change);
     } else {
       refused.push_back(change);
@@ -109,8 +128,20 @@ void check_same_run(config::Config const& config, store::KeyValues const& stored
   }
   if (refused.empty()) return;
   throw UserError("the checkpoint belongs to another configuration: {}; {}", fmt::join(refused, ", "),
-                  architecture ? "the architecture cannot change"
-                               : "give --allow-change KEY[,KEY] to change what is not the architecture");
+                  architecture ? "the architecture cannot change" : advice);
+}
+
+}  // namespace
+
+void check_same_run(config::Config const& config, store::KeyValues const& stored,
+                    std::vector<std::string> const& allowed) {
+  check_changes(
+      config, stored, "give --allow-change KEY[,KEY] to change what is not the architecture",
+      [&](std::string const& key) { return changes_freely(key) || std::ranges::find(allowed, key) != allowed.end(); });
+}
+
+void check_same_architecture(config::Config const& config, store::KeyValues const& stored) {
+  check_changes(config, stored, "", [](std::string const&) { return true; });
 }
 
 }  // namespace jreg::train

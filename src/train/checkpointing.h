@@ -11,20 +11,35 @@ namespace jreg::train {
 store::Rectangle rectangle_of(params::Parameter const& parameter, std::int64_t row_begin, std::int64_t row_end);
 store::Shape shape_of(params::Parameter const& parameter);
 
-/// This rank's share of a checkpoint, copied to host memory: the slices point into `values`, which moves with them.
-struct HostSnapshot {
-  std::vector<float> values;
-  std::vector<store::SavedSlice> slices;
+/// Host memory for a copy of this rank's share of a checkpoint, used again for each copy.
+class Snapshot {
+public:
+  explicit Snapshot(TrainingSession const& session);
+  Snapshot(Snapshot const&) = delete;
+  Snapshot& operator=(Snapshot const&) = delete;
+
+  /// Copies the weights and, unless `weights_only`, the moments. The slices stay as they are until the next copy.
+  std::span<store::SavedSlice const> take(bool weights_only);
+
+  std::size_t bytes() const noexcept { return values_.size() * sizeof(float); }
+
+private:
+  TrainingSession const& session_;
+  std::vector<params::RowPart> parts_;
+  std::vector<float> values_;
+  std::vector<store::SavedSlice> slices_;  // of all parts for each kind, weights first
 };
-HostSnapshot snapshot(TrainingSession const& session);
 
 /// Loads weights and moments of this rank's slices, whatever mesh wrote them. Throws DataError naming a tensor that is
-/// missing or of another shape.
+/// missing or of another shape, UserError where the checkpoint is of weights only.
 void restore(TrainingSession& session, store::CheckpointReader& reader);
 
+/// The same with everything but the architecture free to change: for a fork.
+void check_same_architecture(config::Config const& config, store::KeyValues const& stored);
+
 /// Throws UserError listing the keys in which `config` differs from the checkpoint's and that change the mathematics.
-/// Keys of mesh.*, log.*, eval.*, probe.*, checkpoint.*, run.dir, run.backend and train.micro_batch change freely (and
-/// are logged); keys in `allowed` too, unless they are the architecture's.
+/// Keys of mesh.*, log.*, eval.*, probe.*, checkpoint.*, run.dir, run.backend, run.step_deadline, run.drift_interval
+/// and train.micro_batch change freely (and are logged); keys in `allowed` too, unless they are the architecture's.
 void check_same_run(config::Config const& config, store::KeyValues const& stored,
                     std::vector<std::string> const& allowed);
 

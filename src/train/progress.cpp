@@ -109,14 +109,17 @@ void Progress::validation(std::int64_t step, double loss) {
   event({{"event", "validation"}, {"time", utc_now()}, {"step", step}, {"loss", loss}});
 }
 
-void Progress::checkpoint(std::int64_t step, std::string const& folder, std::int64_t bytes, double seconds) {
-  print(fmt::format("step={} checkpoint={} bytes={} seconds={:.2f}", step, folder, bytes, seconds));
+void Progress::checkpoint(std::int64_t step, store::SaveReport const& report, double seconds, double blocked) {
+  std::string const folder = report.folder.string();
+  print(fmt::format("step={} checkpoint={} bytes={} seconds={:.2f} blocked={:.3f}", step, folder, report.bytes, seconds,
+                    blocked));
   event({{"event", "checkpoint"},
          {"time", utc_now()},
          {"step", step},
          {"folder", folder},
-         {"bytes", bytes},
-         {"seconds", seconds}});
+         {"bytes", report.bytes},
+         {"seconds", seconds},
+         {"blocked_seconds", blocked}});
 }
 
 std::string duration_text(double seconds) {

@@ -5,6 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "store/checkpoint.h"
 #include "store/run_folder.h"
 #include "train/update.h"
 
@@ -32,7 +33,8 @@ public:
   void resume();
 
   void validation(std::int64_t step, double loss);
-  void checkpoint(std::int64_t step, std::string const& folder, std::int64_t bytes, double seconds);
+  /// `seconds` from its beginning until it was complete, `blocked` of which training waited.
+  void checkpoint(std::int64_t step, store::SaveReport const& report, double seconds, double blocked);
   void event(nlohmann::json const& object);
 
 private:

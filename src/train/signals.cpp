@@ -15,7 +15,8 @@ volatile std::sig_atomic_t received = 0;
 
 void on_signal(int) {
   received = received + 1;
-  if (received >= 3) _exit(static_cast<int>(ExitCode::signalled));
+  // No checkpoint was made for this end: not ExitCode::signalled.
+  if (received >= 3) _exit(static_cast<int>(ExitCode::retry));
 }
 
 void set_handler(void (*handler)(int)) {
@@ -39,6 +40,12 @@ SignalWatch::~SignalWatch() {
 
 bool SignalWatch::raised() noexcept {
   return received > 0;
+}
+
+bool SignalWatch::raised_anywhere(mpi::Communicator const& world) {
+  std::int64_t raised_here = raised() ? 1 : 0;
+  world.max(std::span{&raised_here, 1});
+  return raised_here != 0;
 }
 
 }  // namespace jreg::train

@@ -17,7 +17,9 @@
 #include "config/parse.h"
 #include "store/agree.h"
 #include "train/checkpointing.h"
+#include "train/disk_space.h"
 #include "train/machine.h"
+#include "train/replicas.h"
 
 namespace jreg::train {
 namespace {
@@ -43,10 +45,7 @@ std::optional<store::RunFolder> take_run_folder(config::Config const& config, Tr
   std::optional<store::RunFolder> folder;
   store::agree_on_first(world, [&] {
     folder.emplace(config.run.dir);
-    if (arguments.resume.empty() && !store::list_checkpoints(config.run.dir).empty()) {
-      throw UserError("run.dir = {}: holds checkpoints already; give --resume auto to go on, or another run.dir",
-                      config.run.dir);
-    }
+    check_run_dir(config.run.dir, arguments.resume, arguments.fork);
   });
   return folder;
 }
@@ -63,9 +62,10 @@ Trainer::Files Trainer::open_files(config::Config const& config, mpi::Communicat
 }
 
 Trainer::Trainer(config::Config const& config, TrainArguments const& arguments, mpi::Communicator const& world,
-                 backend::Backend& backend)
+                 backend::Backend& backend, Watchdog& watchdog)
     : config_{config},
       arguments_{arguments},
+      watchdog_{watchdog},
       files_{open_files(config, world)},
       folder_{take_run_folder(config, arguments, world)},
       backend_{backend},
@@ -74,105 +74,141 @@ Trainer::Trainer(config::Config const& config, TrainArguments const& arguments, 
       sampler_{files_.train.tokens(), config.train.sequence_length, config.run.seed},
       plan_{config.train.global_batch, mesh_.at().data_size, mesh_.at().data, config.train.micro_batch},
       feeder_{backend, config.train.sequence_length, session_.micro_batch()},
+      hosts_{world.all_gather(host_name())},
+      pace_{mesh_, hosts_, config.record.log_interval},
       updater_{session_, config.jreg, true,
                [this](std::int64_t step, std::int64_t micro) {
-                 return feeder_.load(files_.train, sampler_, plan_.first_sample(step, micro), plan_.micro_batch(),
-                                     config_.model.vocab);
+                 watchdog_.mark(Phase::reading, step + 1);
+                 model::MicroBatch const batch = feeder_.load(files_.train, sampler_, plan_.first_sample(step, micro),
+                                                              plan_.micro_batch(), config_.model.vocab);
+                 watchdog_.mark(Phase::computing, step + 1);
+                 return batch;
+               },
+               [this] {
+                 pace_.computed();
+                 watchdog_.mark(Phase::reduction, step_ + 1);
                }},
-      evaluator_{session_, feeder_, files_.validation ? *files_.validation : files_.train},
-      trajectory_{config.model.layers} {
-  std::vector<std::filesystem::path> const checkpoints = choose_checkpoints();
-  if (checkpoints.empty()) {
+      evaluator_{session_, feeder_, files_.validation ? *files_.validation : files_.train,
+                 [this] {
+                   watchdog_.mark();
+                   return SignalWatch::raised_anywhere(mesh_.world());
+                 }},
+      trajectory_{config.model.layers},
+      saver_{config_, mesh_.world(), session_} {
+  Start const start = choose_start();
+  if (start.checkpoints.empty()) {
     begin();
   } else {
-    resume_from_first_good(checkpoints);
+    resume_from_first_good(start);
   }
   open_records();
 }
 
-std::vector<std::filesystem::path> Trainer::choose_checkpoints() const {
-  std::string chosen;  // a folder a line
+Start Trainer::choose_start() const {
+  std::string chosen;  // a folder a line, after a line that tells whether they are another run's
   store::agree_on_first(mesh_.world(), [&] {
-    std::string const& resume = arguments_.resume;
-    bool const number = !resume.empty() && std::ranges::all_of(resume, [](char c) { return c >= '0' && c <= '9'; });
-    if (resume == "auto") {
-      auto const latest = store::find_latest(config_.run.dir);
-      if (!latest) return;
-      chosen = latest->string();
-      bool older = false;
-      for (auto const& [step, folder] : store::list_checkpoints(config_.run.dir)) {
-        if (older) chosen += "\n" + folder.string();
-        older = older || folder.filename() == latest->filename();
-      }
-    } else if (number) {
-      chosen = store::checkpoint_folder(config_.run.dir, std::stoll(resume)).string();
-    } else {
-      chosen = resume;
-    }
+    Start const start = train::choose_start(config_.run.dir, arguments_.resume, arguments_.fork);
+    chosen = start.fork ? "fork" : "own";
+    for (std::filesystem::path const& folder : start.checkpoints) chosen += "\n" + folder.string();
   });
   mesh_.world().broadcast(chosen, 0);
-  std::vector<std::filesystem::path> folders;
-  for (std::string const& folder : split(chosen, '\n')) folders.emplace_back(folder);
-  return folders;
+  std::vector<std::string> const lines = split(chosen, '\n');
+  return {{lines.begin() + 1, lines.end()}, lines.front() == "fork"};
 }
 
-void Trainer::resume_from_first_good(std::vector<std::filesystem::path> const& folders) {
+void Trainer::resume_from_first_good(Start const& start) {
   for (std::size_t i = 0;; ++i) {
     try {
-      return resume_from(folders[i]);
+      return resume_from(start.checkpoints[i], start.fork);
     } catch (Error const& error) {  // the same on every rank
       bool const damaged = error.code() == ExitCode::data;
-      if (!damaged || i + 1 == folders.size()) throw;
-      if (first_rank()) log::warning("{}; trying {}", error.what(), folders[i + 1].string());
+      if (!damaged || i + 1 == start.checkpoints.size()) throw;
+      if (first_rank()) log::warning("{}; trying {}", error.what(), start.checkpoints[i + 1].string());
     }
   }
 }
 
-void Trainer::begin() {
-  run_id_ =
+std::string Trainer::make_run_id() const {
+  std::string id =
       fmt::format("{:016x}", stable_hash(fmt::format("{} {} {}", host_name(), getpid(),
                                                      std::chrono::system_clock::now().time_since_epoch().count())));
-  mesh_.world().broadcast(run_id_, 0);
+  mesh_.world().broadcast(id, 0);
+  return id;
+}
+
+void Trainer::begin() {
+  run_id_ = make_run_id();
   session_.initialise();
 }
 
-void Trainer::resume_from(std::filesystem::path const& folder) {
+void Trainer::resume_from(std::filesystem::path const& folder, bool fork) {
   store::agree(mesh_.world(), [&] {
     store::CheckpointReader reader{folder};
     store::State const& state = reader.state();
-    check_same_run(config_, state.config, split(arguments_.allow_change, ','));
+    if (fork) {
+      check_same_architecture(config_, state.config);
+    } else {
+      check_same_run(config_, state.config, split(arguments_.allow_change, ','));
+    }
     restore(session_, reader);
     session_.adamw().set_updates(state.adamw_steps);
     updater_.penalty().set_gates({state.jump_gates.begin(), state.jump_gates.end()});
     step_ = state.step;
     skipped_ = state.skipped_updates;
     run_id_ = state.run_id;
-    if (first_rank()) trajectory_ = reader.trajectory();
+    parent_run_id_ = state.parent_run_id;
+    if (first_rank()) {
+      trajectory_ = reader.trajectory();
+      validated_at_ = trajectory_.validation().last_step();
+      probed_at_ = trajectory_.probe().last_step();
+    }
   });
-  saved_at_ = step_;
-  log::info("resumed at step {} from {}", step_, folder.string());
+  mesh_.world().max(std::span{&validated_at_, 1});
+  mesh_.world().max(std::span{&probed_at_, 1});
+  if (fork) {
+    parent_run_id_ = run_id_;
+    run_id_ = make_run_id();
+  } else {
+    saved_at_ = step_;
+  }
+  log::info("{} at step {} from {}", fork ? "forked" : "resumed", step_, folder.string());
 }
 
 void Trainer::open_records() {
+  watchdog_.mark(Phase::start_up, step_);
   double rate = measured_gemm_rate(backend_, session_.store().dtype());
   mesh_.world().sum(std::span{&rate, 1});
-  std::vector<std::string> const all_hosts = mesh_.world().all_gather(host_name());
-  std::set<std::string> const hosts{all_hosts.begin(), all_hosts.end()};
+  std::set<std::string> const hosts{hosts_.begin(), hosts_.end()};
   store::agree_on_first(mesh_.world(), [&] {
+    refuse_small_disk();
     folder_->write_config(config::ini_text(config::options_of(config_)));
-    dynamics_.emplace(folder_->dynamics_file(),
-                      store::DynamicsHeader{key_values(config_), {hosts.begin(), hosts.end()}, utc_now()}, trajectory_);
+    dynamics_.emplace(
+        folder_->dynamics_file(),
+        store::DynamicsHeader{key_values(config_), {hosts.begin(), hosts.end()}, utc_now(), parent_run_id_},
+        trajectory_);
   });
-  std::int64_t const last =
-      arguments_.stop_at >= 0 ? std::min(arguments_.stop_at, config_.train.steps) : config_.train.steps;
   progress_.emplace(Progress::Scale{.tokens_per_update = session_.tokens_per_update(),
                                     .flop_per_update = model_flop(config_),
                                     .gemm_rate = rate,
-                                    .last_step = last,
+                                    .last_step = last_step(),
                                     .log_interval = config_.record.log_interval},
                     folder_ ? &*folder_ : nullptr);
   log_header();
   log::info("matrix product rate of all ranks: {:.1f} GFLOP/s", rate / 1e9);
+}
+
+void Trainer::refuse_small_disk() const {
+  auto const existing = static_cast<std::int64_t>(store::list_checkpoints(config_.run.dir).size());
+  check_space(config_.run.dir, {.parameters = session_.store().registry().global_size(),
+                                .layers = config_.model.layers,
+                                .updates = std::max<std::int64_t>(0, last_step() - step_),
+                                .interval = config_.record.checkpoint_interval,
+                                .keep = config_.record.checkpoint_keep,
+                                .existing = existing});
+}
+
+std::int64_t Trainer::last_step() const {
+  return arguments_.stop_at >= 0 ? std::min(arguments_.stop_at, config_.train.steps) : config_.train.steps;
 }
 
 void Trainer::log_header() const {
@@ -190,34 +226,76 @@ void Trainer::log_header() const {
   log::info("JREG: penalty {}, weights {}, lambda {}, final state {}", c.jreg.penalty, c.jreg.weights, c.jreg.lambda,
             c.jreg.final_state);
   log::info("memory of this rank's tensors: {:.1f} MB", static_cast<double>(backend_.bytes_in_use()) / 1e6);
+  log::info("memory of this rank's copy for checkpoints: {:.1f} MB", static_cast<double>(saver_.bytes()) / 1e6);
   if (first_rank()) warn_of_narrow_binding();
 }
 
 ExitCode Trainer::run() {
-  std::int64_t const end =
-      arguments_.stop_at >= 0 ? std::min(arguments_.stop_at, config_.train.steps) : config_.train.steps;
+  try {
+    return train_to_end();
+  } catch (Error const& error) {
+    // Where all ranks know of the error they end a save that is under way together.
+    bool const agreed = mesh_.world().size() == 1 || dynamic_cast<AgreedError const*>(&error) != nullptr;
+    if (agreed) finish_save();
+    throw;
+  }
+}
+
+ExitCode Trainer::train_to_end() {
+  std::int64_t const end = last_step();
+  // What a signal cut short before the checkpoint that this run resumes from is made up for first.
+  bool const resumed = saved_at_ == step_;
+  bool const looked_at_start = (step_ >= end && !resumed) || look(step_);
+  if (!looked_at_start || (step_ < end && SignalWatch::raised_anywhere(mesh_.world()))) return leave();
   if (step_ >= end) {
+    if (resumed && saved_at_ != step_) save(step_, false);
+    saver_.finish(saved_trajectory(), *progress_);
+    if (dynamics_) dynamics_->close();
     log::info("nothing to do: the run is at step {} of {}", step_, end);
     return ExitCode::done;
   }
-  if (step_ == 0) look(0);
+  if (step_ == 0 && config_.record.checkpoint_log_spaced) save(0, true);
   while (step_ < end) {
-    UpdateResult const result = updater_.update(step_, SignalWatch::raised());
+    pace_.begin();
+    UpdateResult const result = updater_.update(step_, SignalWatch::raised(), saver_.busy());
     ++step_;
     if (!result.applied) refuse_nonfinite(step_, result);
+    if (!result.busy) saver_.advance(saved_trajectory(), *progress_);
     record(step_, result);
-    look(step_);
+    if (due(step_, config_.run.drift_interval, -1)) check_replicas(session_, hosts_, step_);
+    bool const looked = look(step_);
     bool const last = step_ == end;
-    if (last || result.flagged || due(step_, config_.record.checkpoint_interval, end)) save(step_);
-    if (result.flagged && !last) {
-      log::info("asked to end by a signal: checkpoint of step {} is complete; start again with --resume auto", step_);
-      if (dynamics_) dynamics_->close();
-      return ExitCode::signalled;
+    bool asked = result.flagged || !looked;
+    if (last || asked || due(step_, config_.record.checkpoint_interval, end)) {
+      save(step_, false);
+      asked = asked || SignalWatch::raised_anywhere(mesh_.world());  // while it was saved
+    } else if (config_.record.checkpoint_log_spaced && store::is_log_spaced(step_)) {
+      save(step_, true);
     }
+    if (!looked || (asked && !last)) return leave();
   }
+  saver_.finish(saved_trajectory(), *progress_);
   if (dynamics_) dynamics_->close();
   log::info("done: step {} of {}", step_, config_.train.steps);
+  watchdog_.mark(Phase::ending, step_);
   return ExitCode::done;
+}
+
+void Trainer::finish_save() {
+  try {
+    saver_.finish(saved_trajectory(), *progress_);
+  } catch (Error const& error) {
+    log::warning("{}", error.what());
+  }
+}
+
+ExitCode Trainer::leave() {
+  save(step_, false);
+  saver_.finish(saved_trajectory(), *progress_);
+  log::info("asked to end by a signal: checkpoint of step {} is complete; start again with --resume auto", step_);
+  if (dynamics_) dynamics_->close();
+  watchdog_.mark(Phase::ending, step_);
+  return ExitCode::signalled;
 }
 
 void Trainer::refuse_nonfinite(std::int64_t step, UpdateResult const& result) {
@@ -238,7 +316,9 @@ void Trainer::refuse_nonfinite(std::int64_t step, UpdateResult const& result) {
 
 void Trainer::record(std::int64_t step, UpdateResult const& result) {
   double const rate = progress_->updated(step, result);
+  pace_.updated(step);
   if (!first_rank()) return;
+  folder_->require_held();
   store::TrainRow const row{.step = step,
                             .tokens = step * session_.tokens_per_update(),
                             .loss = result.loss,
@@ -254,55 +334,67 @@ void Trainer::record(std::int64_t step, UpdateResult const& result) {
   dynamics_->append(row);
 }
 
-void Trainer::look(std::int64_t step) {
+bool Trainer::look(std::int64_t step) {
   config::RecordConfig const& interval = config_.record;
-  bool const validate = files_.validation && step > 0 && due(step, interval.eval_interval, config_.train.steps);
-  bool const probe = probe_is_due(step, interval.probe_interval, config_.train.steps);
-  if (!validate && !probe) return;
+  bool const validate =
+      files_.validation && step > 0 && step > validated_at_ && due(step, interval.eval_interval, config_.train.steps);
+  bool const probe = step > probed_at_ && probe_is_due(step, interval.probe_interval, config_.train.steps);
+  if (!validate && !probe) return true;
   progress_->pause();
+  bool complete = true;
   if (validate) {
-    double const loss = evaluator_.loss(interval.eval_batches * config_.train.global_batch);
-    progress_->validation(step, loss);
-    if (first_rank()) {
-      trajectory_.append(store::ValidationRow{step, loss});
-      dynamics_->append(store::ValidationRow{step, loss});
+    watchdog_.mark(Phase::evaluation, step);
+    std::optional<double> const loss = evaluator_.loss(interval.eval_batches * config_.train.global_batch);
+    complete = loss.has_value();
+    if (complete) {
+      validated_at_ = step;
+      saved_at_ = -1;  // a checkpoint of this step lacks this row
+      progress_->validation(step, *loss);
+      if (first_rank()) {
+        trajectory_.append(store::ValidationRow{step, *loss});
+        dynamics_->append(store::ValidationRow{step, *loss});
+      }
     }
   }
-  if (probe) {
-    store::ProbeRow const row = evaluator_.probe(step, interval.probe_sequences);
-    if (first_rank()) {
-      trajectory_.append(row);
-      dynamics_->append(row);
+  if (probe && complete) {
+    watchdog_.mark(Phase::probe, step);
+    std::optional<store::ProbeRow> const row = evaluator_.probe(step, interval.probe_sequences);
+    complete = row.has_value();
+    if (complete) {
+      probed_at_ = step;
+      saved_at_ = -1;
+      if (first_rank()) {
+        trajectory_.append(*row);
+        dynamics_->append(*row);
+      }
     }
   }
   progress_->resume();
+  return complete;
 }
 
-void Trainer::save(std::int64_t step) {
+void Trainer::save(std::int64_t step, bool weights_only) {
   if (saved_at_ == step) return;
-  progress_->pause();
-  auto const begin = std::chrono::steady_clock::now();
-  HostSnapshot const shares = snapshot(session_);
+  watchdog_.mark(Phase::checkpoint, step);
+  if (config_.run.drift_interval > 0) check_replicas(session_, hosts_, step);
   auto const& gates = updater_.penalty().gates();
-  store::State const state{.step = step,
-                           .tokens = step * session_.tokens_per_update(),
-                           .sampler_position = step * config_.train.global_batch,
-                           .adamw_steps = session_.adamw().updates(),
-                           .skipped_updates = skipped_,
-                           .jump_gates = {gates.begin(), gates.end()},
-                           .layers = config_.model.layers,
-                           .data_ranks = mesh_.at().data_size,
-                           .tensor_ranks = mesh_.at().tensor_size,
-                           .zero1 = config_.mesh.zero1,
-                           .run_id = run_id_,
-                           .config = key_values(config_)};
-  store::SaveReport const report =
-      store::save(mesh_.world(), config_.run.dir, state, first_rank() ? &trajectory_ : nullptr, shares.slices,
-                  config_.record.checkpoint_keep);
-  saved_at_ = step;
-  double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  progress_->checkpoint(step, report.folder.string(), report.bytes, seconds);
-  progress_->resume();
+  store::State state{.step = step,
+                     .tokens = step * session_.tokens_per_update(),
+                     .sampler_position = step * config_.train.global_batch,
+                     .adamw_steps = session_.adamw().updates(),
+                     .skipped_updates = skipped_,
+                     .jump_gates = {gates.begin(), gates.end()},
+                     .layers = config_.model.layers,
+                     .data_ranks = mesh_.at().data_size,
+                     .tensor_ranks = mesh_.at().tensor_size,
+                     .zero1 = config_.mesh.zero1,
+                     .run_id = run_id_,
+                     .parent_run_id = parent_run_id_,
+                     .weights_only = weights_only,
+                     .config = key_values(config_)};
+  saver_.save(std::move(state), saved_trajectory(), *progress_);
+  // One of weights only does not stand in for a whole one of the same step.
+  if (!weights_only) saved_at_ = step;
 }
 
 }  // namespace jreg::train

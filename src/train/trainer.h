@@ -15,9 +15,13 @@
 #include "train/batches.h"
 #include "train/evaluation.h"
 #include "train/progress.h"
+#include "train/saver.h"
 #include "train/session.h"
 #include "train/signals.h"
+#include "train/slow_ranks.h"
+#include "train/start.h"
 #include "train/update.h"
+#include "train/watchdog.h"
 
 namespace jreg::train {
 
@@ -25,6 +29,7 @@ namespace jreg::train {
 struct TrainArguments {
   std::string config;
   std::string resume;
+  std::string fork;
   std::string allow_change;
   std::int64_t stop_at = -1;
   bool benchmark = false;
@@ -35,6 +40,9 @@ struct TrainArguments {
     visit("config", config, Rule::any(), "INI file with the options below, [section] and key = value");
     visit("resume", resume, Rule::any(),
           "auto (newest checkpoint of run.dir, or from step 0 where there is none), a step, or a checkpoint folder");
+    visit("fork", fork, Rule::any(),
+          "run or checkpoint folder of another run to go on from as a new run in run.dir; all but the architecture may "
+          "differ. With --resume auto: only where run.dir has no checkpoint yet");
     visit("allow-change", allow_change, Rule::any(),
           "with --resume: keys, with commas, that may differ from the checkpoint's");
     visit("stop-at", stop_at, Rule::at_least(-1),
@@ -48,9 +56,9 @@ struct TrainArguments {
 /// A training run: resume or begin, update, look, record, save, end.
 class Trainer {
 public:
-  /// Collective over `world`. Errors that all ranks know of are AgreedErrors.
+  /// Collective over `world`. Errors that all ranks know of are AgreedErrors. A SignalWatch must live meanwhile.
   Trainer(config::Config const& config, TrainArguments const& arguments, mpi::Communicator const& world,
-          backend::Backend& backend);
+          backend::Backend& backend, Watchdog& watchdog);
 
   /// Trains to the end, to --stop-at, or to a signal.
   ExitCode run();
@@ -61,23 +69,30 @@ private:
     std::optional<data::TokenFile> validation;
   };
   static Files open_files(config::Config const& config, mpi::Communicator const& world);
-  /// Checkpoints to resume from, the first one good; none: begin at step 0.
-  std::vector<std::filesystem::path> choose_checkpoints() const;
+  Start choose_start() const;
   void begin();
-  void resume_from_first_good(std::vector<std::filesystem::path> const& folders);
-  void resume_from(std::filesystem::path const& folder);
+  std::string make_run_id() const;
+  void resume_from_first_good(Start const& start);
+  void resume_from(std::filesystem::path const& folder, bool fork);
   void open_records();
+  void refuse_small_disk() const;
   void log_header() const;
 
   void record(std::int64_t step, UpdateResult const& result);
   void refuse_nonfinite(std::int64_t step, UpdateResult const& result);
-  void look(std::int64_t step);
-  void save(std::int64_t step);
+  /// Evaluates and probes what is due at `step` and not yet recorded; false where a signal cut it short.
+  bool look(std::int64_t step);
+  ExitCode train_to_end();
+  void save(std::int64_t step, bool weights_only);
+  void finish_save();
+  ExitCode leave();
+  std::int64_t last_step() const;
+  store::Trajectory const* saved_trajectory() const noexcept { return first_rank() ? &trajectory_ : nullptr; }
   bool first_rank() const noexcept { return mesh_.world().rank() == 0; }
 
   config::Config config_;
   TrainArguments arguments_;
-  SignalWatch signals_;
+  Watchdog& watchdog_;
   Files files_;
   std::optional<store::RunFolder> folder_;  // first rank only
   backend::Backend& backend_;
@@ -86,15 +101,21 @@ private:
   data::Sampler sampler_;
   data::BatchPlan plan_;
   BatchFeeder feeder_;
+  std::vector<std::string> hosts_;  // by rank
+  Pace pace_;
   Updater updater_;
   Evaluator evaluator_;
   store::Trajectory trajectory_;                 // first rank only fills it
   std::optional<store::DynamicsFile> dynamics_;  // first rank only
   std::optional<Progress> progress_;
+  CheckpointSaver saver_;
   std::string run_id_;
-  std::int64_t step_ = 0;  // updates done
+  std::string parent_run_id_;  // empty: not a fork
+  std::int64_t step_ = 0;      // updates done
   std::int64_t skipped_ = 0;
   std::int64_t saved_at_ = -1;
+  std::int64_t validated_at_ = -1;  // steps of the last rows of /validation and /probe
+  std::int64_t probed_at_ = -1;
 };
 
 }  // namespace jreg::train

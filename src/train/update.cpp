@@ -1,5 +1,6 @@
 #include "train/update.h"
 
+#include <array>
 #include <cmath>
 
 #include "base/error.h"
@@ -13,18 +14,18 @@ PackedSums::PackedSums(backend::Backend& backend, mesh::Mesh const& mesh, std::i
   std::int64_t const angular = (layers + 1) * backend::angular_sums;
   std::int64_t const ranks = mesh.at().data_size;
   arena_ = backend::Arena{backend,
-                          [&](backend::Placer& placer) { whole_ = placer.tensor(DType::f64, 1, angular + ranks + 1); }};
+                          [&](backend::Placer& placer) { whole_ = placer.tensor(DType::f64, 1, angular + ranks + 2); }};
   angular_ = whole_.column_range(0, angular).reshaped(layers + 1, backend::angular_sums);
   losses_ = whole_.column_range(angular, angular + ranks);
   loss_ = losses_.column_range(mesh.at().data, mesh.at().data + 1);
-  flag_ = whole_.column_range(angular + ranks, angular + ranks + 1);
+  flags_ = whole_.column_range(angular + ranks, angular + ranks + 2);
   host_.resize(static_cast<std::size_t>(whole_.columns));
 }
 
-void PackedSums::clear(bool flag) {
+void PackedSums::clear(bool flag, bool busy) {
   backend_.ops().zero(whole_);
-  double const value = flag ? 1 : 0;
-  backend_.copy_from_host(flag_.data, &value, sizeof value);
+  std::array<double, 2> const values{flag ? 1.0 : 0.0, busy ? 1.0 : 0.0};
+  backend_.copy_from_host(flags_.data, values.data(), sizeof values);
 }
 
 void PackedSums::begin() {
@@ -61,12 +62,18 @@ double PackedSums::loss_sum() const {
 }
 
 bool PackedSums::flagged() const {
+  return host_[host_.size() - 2] > 0;
+}
+
+bool PackedSums::busy() const {
   return host_.back() > 0;
 }
 
-Updater::Updater(TrainingSession& session, config::JregConfig const& jreg, bool measure, BatchSource source)
+Updater::Updater(TrainingSession& session, config::JregConfig const& jreg, bool measure, BatchSource source,
+                 std::function<void()> computed)
     : session_{session},
       source_{std::move(source)},
+      computed_{std::move(computed)},
       measure_{measure},
       micro_batches_{session.config().train.global_batch / session.mesh().at().data_size / session.micro_batch()},
       penalty_{jreg, session.config().model.layers},
@@ -75,7 +82,7 @@ Updater::Updater(TrainingSession& session, config::JregConfig const& jreg, bool 
   expect(measure || jreg.lambda == 0, "a penalty needs the statistics");
 }
 
-UpdateResult Updater::update(std::int64_t step, bool flag) {
+UpdateResult Updater::update(std::int64_t step, bool flag, bool busy) {
   model::Llama& model = session_.model();
   optim::GradientReducer& reducer = session_.reducer();
   params::Store const& store = session_.store();
@@ -85,7 +92,7 @@ UpdateResult Updater::update(std::int64_t step, bool flag) {
 
   model.set_measure(measure_);
   session_.backend().ops().zero(store.flat_gradients({0, store.registry().flat_size()}));
-  sums_.clear(flag);
+  sums_.clear(flag, busy);
   for (std::int64_t micro = 0; micro < micro_batches_; ++micro) {
     model::MicroBatch const batch = source_(step, micro);
     model.forward(batch);
@@ -99,6 +106,7 @@ UpdateResult Updater::update(std::int64_t step, bool flag) {
     }
     model.backward(batch, coefficients, hooks);
   }
+  computed_();
   sums_.finish();
   reducer.finish();  // from here gradients are equal on all data ranks
 
@@ -120,6 +128,7 @@ UpdateResult Updater::measured(std::int64_t step, double grad_norm) const {
   result.learning_rate = schedule_.at(step);
   result.grad_norm = grad_norm;
   result.flagged = sums_.flagged();
+  result.busy = sums_.busy();
   result.applied = std::isfinite(result.loss) && std::isfinite(grad_norm);
   for (int rank = 0; rank < session_.mesh().at().data_size && result.bad_data_rank < 0; ++rank) {
     if (!std::isfinite(sums_.loss_of(rank))) result.bad_data_rank = rank;

@@ -13,13 +13,13 @@
 namespace jreg::train {
 
 /// Sums over all tokens of an update, on their way through one packed all-reduce: the angular sums of every layer, the
-/// loss of every data rank, and a flag that any rank may raise.
+/// loss of every data rank, and two flags that any rank may raise.
 class PackedSums {
 public:
   PackedSums(backend::Backend& backend, mesh::Mesh const& mesh, std::int64_t layers);
 
-  /// Sets all to zero; `flag` is this rank's.
-  void clear(bool flag);
+  /// Sets all to zero; `flag` and `busy` are this rank's.
+  void clear(bool flag, bool busy = false);
   backend::Tensor angular() const { return angular_; }  // (L + 1, angular_sums) f64
   backend::Tensor loss() const { return loss_; }        // (1, 1) f64, this data rank's
 
@@ -34,6 +34,7 @@ public:
   double loss_of(int rank) const;
   double loss_sum() const;
   bool flagged() const;
+  bool busy() const;
 
 private:
   backend::Backend& backend_;
@@ -42,7 +43,7 @@ private:
   backend::Tensor angular_;
   backend::Tensor losses_;  // (1, data ranks)
   backend::Tensor loss_;
-  backend::Tensor flag_;
+  backend::Tensor flags_;
   backend::Arena arena_;
   std::unique_ptr<backend::Pending> under_way_;
   std::vector<double> host_;
@@ -62,6 +63,7 @@ struct UpdateResult {
   bool applied = true;     // false: loss or gradient were not finite, the weights are as they were
   int bad_data_rank = -1;  // first data rank with a loss that is not finite
   bool flagged = false;    // some rank raised its flag before the update
+  bool busy = false;       // some rank was busy in the background before the update
 };
 
 /// One update of a run: the step that everything else is there for.
@@ -69,10 +71,14 @@ class Updater {
 public:
   /// `jreg` is the penalty to train with; `measure` = false leaves the statistics out altogether (then there is no
   /// penalty either).
-  Updater(TrainingSession& session, config::JregConfig const& jreg, bool measure, BatchSource source);
+  /// `computed` is called in each update when this rank has done its own forward and backward passes and begins to wait
+  /// for the other ranks.
+  Updater(
+      TrainingSession& session, config::JregConfig const& jreg, bool measure, BatchSource source,
+      std::function<void()> computed = [] {});
 
-  /// Update `step` (0, 1, ...). `flag`: see PackedSums. Collective over all ranks.
-  UpdateResult update(std::int64_t step, bool flag);
+  /// Update `step` (0, 1, ...). `flag`, `busy`: see PackedSums. Collective over all ranks.
+  UpdateResult update(std::int64_t step, bool flag, bool busy = false);
 
   jump::Penalty& penalty() noexcept { return penalty_; }
   jump::Penalty const& penalty() const noexcept { return penalty_; }
@@ -82,6 +88,7 @@ private:
 
   TrainingSession& session_;
   BatchSource source_;
+  std::function<void()> computed_;
   bool measure_;
   std::int64_t micro_batches_;
   jump::Penalty penalty_;

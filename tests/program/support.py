@@ -107,14 +107,21 @@ class ProgramTest(unittest.TestCase):
             self.assertIn(part, lines[0])
 
 
+def columns_of(file):
+    return {f"{group}/{name}": np.asarray(data)
+            for group in ("train", "validation", "probe") for name, data in file[group].items()}
+
+
 def read_columns(run):
     """{"train/loss": array, ...} of a run's dynamics.h5."""
-    columns = {}
     with h5py.File(run / "dynamics.h5", "r", swmr=True, libver="latest") as file:
-        for group in ("train", "validation", "probe"):
-            for name, data in file[group].items():
-                columns[f"{group}/{name}"] = np.asarray(data)
-    return columns
+        return columns_of(file)
+
+
+def index_columns(folder):
+    """The same of a checkpoint's trajectory."""
+    with h5py.File(folder / "index.h5", "r") as file:
+        return columns_of(file)
 
 
 def differing_columns(first, second):

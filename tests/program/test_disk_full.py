@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import support
 
@@ -26,19 +27,39 @@ def small_disk(folder, size):
 
 class DiskFull(support.ProgramTest):
     def test_a_checkpoint_that_does_not_fit_leaves_the_older_one(self):
-        with small_disk(self.folder / "disk", "2m") as disk:
-            changes = {"checkpoint__interval": 2, "checkpoint__keep": 0, "run__dir": disk / "run"}
-            self.jreg("train", *self.options("run", **changes), "--stop-at", 2)
-            free = shutil.disk_usage(disk).free
-            (disk / "ballast").write_bytes(b"\0" * max(0, free - 100_000))
-            result = self.jreg("train", *self.options("run", **changes), "--resume", "auto", check=74)
-            self.assertIn(str(disk / "run"), result.stderr)
-            self.assertIn("No space left on device", result.stderr)
+        with small_disk(self.folder / "disk", "4m") as disk:
+            changes = {"checkpoint__interval": 200, "checkpoint__keep": 1, "eval__interval": 0, "probe__interval": 0,
+                       "train__steps": 1_000_000, "run__dir": disk / "run"}
+            stop = ["--stop-at", "2000"]
+            checkpoints = disk / "run" / "checkpoints"
+            with subprocess.Popen([support.JREG, "train", *self.options("run", **changes), *stop],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+                deadline = time.monotonic() + 60
+                while not (checkpoints / "step_00000200").is_dir() and time.monotonic() < deadline:
+                    time.sleep(0.005)
+                free = shutil.disk_usage(disk).free
+                (disk / "ballast").write_bytes(b"\0" * max(0, free - 100_000))
+                _, errors = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 74, errors)
+            self.assertIn(str(disk / "run"), errors)
+            self.assertIn("No space left on device", errors)
+            names = [path.name for path in checkpoints.iterdir() if path.is_dir()]
+            self.assertEqual(len(names), 1, names)
+            self.jreg("verify", checkpoints / names[0])
+            os.truncate(disk / "ballast", (disk / "ballast").stat().st_size - 65536)  # room for a line of the log
+            self.assert_error(self.jreg("train", *self.options("run", **changes), *stop, "--resume", "auto", check=74),
+                              str(disk / "run"), "bytes are free", "needs about")
             (disk / "ballast").unlink()
-            names = [path.name for path in (disk / "run" / "checkpoints").iterdir() if path.is_dir()]
-            self.assertEqual(names, ["step_00000002"])
-            self.jreg("verify", disk / "run" / "checkpoints" / "step_00000002")
-            self.jreg("train", *self.options("run", **changes), "--resume", "auto")
+            self.jreg("train", *self.options("run", **changes), *stop, "--resume", "auto")
+
+    def test_too_little_space_is_refused_at_the_start_with_the_estimate(self):
+        with small_disk(self.folder / "disk", "1m") as disk:
+            for ranks in (None, 2):
+                result = self.jreg("train", *self.options("run", run__dir=disk / "run", checkpoint__interval=2), check=74,
+                                   ranks=ranks)
+                self.assert_error(result, str(disk / "run"), "3 more checkpoint(s)", "checkpoint.keep")
+            self.assertEqual(list((disk / "run" / "checkpoints").iterdir()), [])
+            self.jreg("train", *self.options("run", run__dir=disk / "run", checkpoint__interval=0))
 
     def test_a_run_folder_on_a_full_disk_is_refused_by_name(self):
         with small_disk(self.folder / "disk", "256k") as disk:

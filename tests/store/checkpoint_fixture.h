@@ -37,10 +37,15 @@ protected:
   // The first rank removes the folder, when all are done with it.
   ~CheckpointTest() override { comm_.barrier(); }
 
-  store::SaveReport save_step(std::int64_t step, std::int64_t keep = 0) {
-    RankSlices const mine = slices_of(comm_.rank(), comm_.size());
+  store::SaveReport save_step(std::int64_t step, store::Retention const& retention = {}, bool weights_only = false) {
+    RankSlices mine = slices_of(comm_.rank(), comm_.size());
+    if (weights_only) {
+      std::erase_if(mine.slices, [](store::SavedSlice const& slice) { return slice.kind != TensorKind::weight; });
+    }
+    store::State state = make_state(step);
+    state.weights_only = weights_only;
     store::Trajectory const trajectory = make_trajectory(step, 3);
-    return store::save(comm_, run_, make_state(step), comm_.rank() == 0 ? &trajectory : nullptr, mine.slices, keep);
+    return store::save(comm_, run_, state, comm_.rank() == 0 ? &trajectory : nullptr, mine.slices, retention);
   }
 
   std::filesystem::path step_folder(std::int64_t step) const { return store::checkpoint_folder(run_, step); }

@@ -2,14 +2,19 @@
 //   store_writer dynamics FILE STEPS LAYERS           a closed dynamics file
 //   store_writer dynamics-endless FILE STEPS LAYERS   appends for ever, printing each step once it is written
 //   store_writer checkpoint RUN STEP                  a checkpoint, of all ranks under mpirun
+//   store_writer checkpoint-killed RUN STEP           the same; then every rank is killed when the files of another
+//                                                     checkpoint are written and not yet joined to one
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <thread>
 
 #include "base/log.h"
 #include "mpi/session.h"
 #include "store/checkpoint.h"
 #include "store/dynamics.h"
+#include "store/pending_save.h"
 #include "store/rows.h"
 #include "store/tensors.h"
 
@@ -32,7 +37,16 @@ void write_dynamics(std::string const& path, std::int64_t steps, std::int64_t la
   file.close();
 }
 
-int write_checkpoint(int& argc, char**& argv) {
+[[noreturn]] void die_between(mpi::Communicator const& comm, std::string const& run, std::int64_t step,
+                              std::span<store::SavedSlice const> slices) {
+  store::PendingSave const pending{comm, run, test::make_state(step), slices, 0};
+  while (pending.busy()) std::this_thread::yield();
+  comm.barrier();
+  std::raise(SIGKILL);
+  std::abort();
+}
+
+int write_checkpoint(int& argc, char**& argv, bool killed) {
   mpi::Session const session{argc, argv};
   try {
     mpi::Communicator const comm = mpi::Communicator::duplicate(MPI_COMM_WORLD);
@@ -40,6 +54,7 @@ int write_checkpoint(int& argc, char**& argv) {
     std::int64_t const step = std::atoll(argv[3]);
     store::Trajectory const trajectory = test::make_trajectory(step, 3);
     store::save(comm, argv[2], test::make_state(step), &trajectory, mine.slices, 0);
+    if (killed) die_between(comm, argv[2], step + 1, mine.slices);
     return 0;
   } catch (std::exception const& error) {
     log::error(error);
@@ -51,7 +66,9 @@ int write_checkpoint(int& argc, char**& argv) {
 
 int main(int argc, char** argv) {
   std::string const mode = argc > 1 ? argv[1] : "";
-  if (argc == 4 && mode == "checkpoint") return write_checkpoint(argc, argv);
+  if (argc == 4 && (mode == "checkpoint" || mode == "checkpoint-killed")) {
+    return write_checkpoint(argc, argv, mode == "checkpoint-killed");
+  }
   try {
     if (argc == 5 && (mode == "dynamics" || mode == "dynamics-endless")) {
       write_dynamics(argv[2], std::atoll(argv[3]), std::atoll(argv[4]), mode == "dynamics-endless");

@@ -53,6 +53,23 @@ class Checkpoint(unittest.TestCase):
         self.assertEqual(head.shape, (4, 4))
         numpy.testing.assert_array_equal(head.astype("f4")[...], expected(tensor, (4, 4)))
 
+    def test_killed_before_its_files_are_joined_a_save_leaves_the_one_before(self):
+        with tempfile.TemporaryDirectory() as folder:
+            killed = subprocess.run([MPIEXEC, "-q", "-n", "2", WRITER, "checkpoint-killed", folder, str(STEP)],
+                                    stderr=subprocess.DEVNULL, check=False)
+            self.assertNotEqual(killed.returncode, 0)
+            places = os.path.join(folder, "checkpoints")
+            name = f"step_{STEP:08d}"
+            left = [n for n in os.listdir(places) if n.startswith(f"step_{STEP + 1:08d}")]
+            self.assertEqual(len(left), 1)
+            self.assertIn(".tmp-", left[0])
+            self.assertEqual(sorted(os.listdir(os.path.join(places, left[0]))), ["rank_00000.h5", "rank_00001.h5"])
+            with open(os.path.join(places, "latest"), encoding="utf-8") as pointer:
+                self.assertEqual(pointer.read(), name + "\n")
+            for file in os.listdir(self.path):
+                with open(os.path.join(self.path, file), "rb") as a, open(os.path.join(places, name, file), "rb") as b:
+                    self.assertEqual(a.read(), b.read(), file)
+
     def test_every_tensor_is_whole_under_its_name(self):
         with self.index() as file:
             self.check_tensors(file)

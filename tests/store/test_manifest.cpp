@@ -48,6 +48,18 @@ TEST(Manifest, ReadsWhatItWrote) {
   EXPECT_EQ(signed_text(body_of(example())), text);
 }
 
+TEST(Manifest, TellsOfAForkAndOfWeightsOnly) {
+  Manifest manifest = example();
+  State const plain = parse_manifest(to_json(manifest), "m").state;
+  EXPECT_EQ(plain.parent_run_id, "");
+  EXPECT_FALSE(plain.weights_only);
+  manifest.state.parent_run_id = "run-0";
+  manifest.state.weights_only = true;
+  State const back = parse_manifest(to_json(manifest), "m").state;
+  EXPECT_EQ(back.parent_run_id, "run-0");
+  EXPECT_TRUE(back.weights_only);
+}
+
 TEST(Manifest, RefusesEveryFlippedBitAndEveryLength) {
   std::string const text = to_json(example());
   for (std::size_t i = 0; i < text.size(); ++i) {

@@ -27,6 +27,7 @@ public:
   std::unique_ptr<Pending> begin_all_gather(Tensor const& values, std::span<std::int64_t const> counts) override;
 
   std::int64_t bytes_sent() const override { return bytes_sent_; }
+  double waited_seconds() const override { return waited_seconds_; }
 
 private:
   /// Calls body(first element, count) for pieces of at most largest_call_ elements.
@@ -37,6 +38,7 @@ private:
   MpiTypes types_;
   std::int64_t largest_call_;
   std::int64_t bytes_sent_ = 0;
+  double waited_seconds_ = 0;
 };
 
 }  // namespace jreg::backend::cpu

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+namespace jreg::train {
+
+/// What a run will still write.
+struct SpaceNeed {
+  std::int64_t parameters = 0;
+  std::int64_t layers = 0;
+  std::int64_t updates = 0;   // still to come
+  std::int64_t interval = 0;  // checkpoint.interval
+  std::int64_t keep = 0;      // checkpoint.keep
+  std::int64_t existing = 0;  // complete checkpoints that are there
+};
+
+/// Bytes of one checkpoint: weights and two moments in fp32, and the history of `updates` updates.
+std::int64_t checkpoint_bytes(SpaceNeed const& need);
+/// Checkpoints that there will be beside the existing ones at the worst moment, a new one before the oldest goes.
+/// Where all are kept, only the next one is counted: a run may be followed by somebody who takes them away.
+std::int64_t further_checkpoints(SpaceNeed const& need);
+/// Of those checkpoints and of dynamics.h5.
+std::int64_t needed_bytes(SpaceNeed const& need);
+
+/// Throws an Error with exit code 74 and the estimate where the file system of `folder` has too little space free.
+void check_space(std::filesystem::path const& folder, SpaceNeed const& need);
+
+}  // namespace jreg::train
