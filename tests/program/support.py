@@ -110,13 +110,6 @@ class ProgramTest(unittest.TestCase):
             self.assertIn(part, lines[0])
 
 
-def differences_of_runs(first, second):
-    """What tools/compare_runs.py finds different in two run folders that both have a checkpoint of the same step."""
-    results = compare_runs.compare([first, second], None, None)
-    assert any(part.startswith("tensors") and compared > 0 for part, compared, _, _ in results), results
-    return [text for _, _, differences, counts in results if counts for text in differences]
-
-
 def read_columns(run):
     """{"train/loss": array, ...} of a run's dynamics.h5."""
     columns = {}
@@ -145,6 +138,13 @@ def checkpoint_tensors(folder):
     with h5py.File(folder / "index.h5", "r") as file:
         file.visititems(visit)
     return tensors
+
+
+def differences_of_runs(first, second):
+    """What tools/compare_runs.py finds different in two run folders that both have a checkpoint of the same step."""
+    results = compare_runs.compare([first, second], None, None)
+    assert any(part.startswith("tensors") and compared > 0 for part, compared, _, _ in results), results
+    return [text for _, _, differences, counts in results if counts for text in differences]
 
 
 def main():
