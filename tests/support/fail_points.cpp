@@ -8,7 +8,7 @@
 //   CALL    create | write | truncate | sync | rename | remove | mkdir, or a pattern of them
 //   PATH    pattern (fnmatch) of the last parts of the path: "latest", "step_*/rank_00001.h5"; of a rename the new name
 //   rank=R  on this rank alone (default: each)        count=N  at the N-th such call of a process (default 1)
-//   ACTION  kill (SIGKILL), stop (SIGSTOP), or ENOSPC | EDQUOT | EIO: this call and all such calls after it fail
+//   ACTION  kill (SIGKILL), or ENOSPC | EDQUOT | EIO: this call and all such calls after it fail
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <fnmatch.h>
@@ -38,7 +38,7 @@ struct Point {
   std::string path;
   int rank = -1;
   long count = 1;
-  int signal = 0;  // or
+  bool kill = false;  // or
   int error = 0;
 };
 
@@ -55,7 +55,6 @@ int launched_rank() {
 }
 
 Point parse(std::string const& text) {
-  std::map<std::string, int> const signals{{"kill", SIGKILL}, {"stop", SIGSTOP}};
   std::map<std::string, int> const errors{{"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"EIO", EIO}};
   Point point;
   std::istringstream words{text};
@@ -67,8 +66,8 @@ Point parse(std::string const& text) {
       point.rank = std::atoi(word.c_str() + 5);
     } else if (word.starts_with("count=")) {
       point.count = std::atol(word.c_str() + 6);
-    } else if (auto const signal = signals.find(word); signal != signals.end()) {
-      point.signal = signal->second;
+    } else if (word == "kill") {
+      point.kill = true;
     } else if (auto const error = errors.find(word); error != errors.end()) {
       point.error = error->second;
     } else {
@@ -76,7 +75,7 @@ Point parse(std::string const& text) {
     }
   }
   // A call that was made has not failed.
-  if ((point.signal == 0) == (point.error == 0) || (point.error != 0 && point.after) || point.count < 1) refuse(text);
+  if (point.kill == (point.error != 0) || (point.error != 0 && point.after) || point.count < 1) refuse(text);
   return point;
 }
 
@@ -122,10 +121,10 @@ template <class Path, class Call> auto at_edge(char const* name, Path&& path, Ca
     errno = here->error;
     return -1;
   }
-  if (hit && !here->after) std::raise(here->signal);
+  if (hit && !here->after) std::raise(SIGKILL);
   auto const result = call();
   int const left = errno;
-  if (hit && here->after) std::raise(here->signal);
+  if (hit && here->after) std::raise(SIGKILL);
   errno = left;
   return result;
 }
