@@ -80,12 +80,18 @@ void sync(std::filesystem::path const& path) {
 void replace_file(std::filesystem::path const& path, std::string_view text) {
   std::filesystem::path beside = path;
   beside += ".tmp";
-  {
-    Descriptor const file = open_descriptor(beside, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    write_all(file, text, beside);
-    if (::fsync(file.get()) != 0) throw_errno("fsync", beside.string());
+  try {
+    {
+      Descriptor const file = open_descriptor(beside, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+      write_all(file, text, beside);
+      if (::fsync(file.get()) != 0) throw_errno("fsync", beside.string());
+    }
+    rename_durably(beside, path);
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove(beside, ignored);
+    throw;
   }
-  rename_durably(beside, path);
 }
 
 void rename_durably(std::filesystem::path const& from, std::filesystem::path const& to) {

@@ -15,6 +15,9 @@ import h5py
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import compare_runs  # noqa: E402
+
 JREG = os.environ.get("JREG", "")
 VOCAB = 96
 # Not a function of what was computed: of the clock, the machine or the job.
@@ -71,13 +74,13 @@ class ProgramTest(unittest.TestCase):
         write_tokens(self.data / "train", sample_documents(1, 120))
         write_tokens(self.data / "validation", sample_documents(2, 20))
 
-    def jreg(self, *words, ranks=None, check=0, timeout=120):
-        """Runs jreg and expects exit code `check` (None: any). Alone, or on `ranks` ranks."""
+    def jreg(self, *words, ranks=None, check=0, timeout=120, fail=""):
+        """Runs jreg and expects exit code `check` (None: any). Alone, or on `ranks` ranks. `fail` is a fail point."""
         command = [JREG, *map(str, words)]
         if ranks is not None:
             command = ["mpirun", "-q", "-n", str(ranks), *command]
         result = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False,
-                                stdin=subprocess.DEVNULL, cwd=self.folder)
+                                stdin=subprocess.DEVNULL, cwd=self.folder, env={**os.environ, "JREG_FAIL_POINT": fail})
         if check is not None:
             self.assertEqual(result.returncode, check, f"{' '.join(command)}\n{result.stdout}{result.stderr}")
         return result
@@ -142,6 +145,13 @@ def checkpoint_tensors(folder):
     with h5py.File(folder / "index.h5", "r") as file:
         file.visititems(visit)
     return tensors
+
+
+def differences_of_runs(first, second):
+    """What tools/compare_runs.py finds different in two run folders that both have a checkpoint of the same step."""
+    results = compare_runs.compare([first, second], None, None)
+    assert any(part.startswith("tensors") and compared > 0 for part, compared, _, _ in results), results
+    return [text for _, _, differences, counts in results if counts for text in differences]
 
 
 def main():
