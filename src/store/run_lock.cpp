@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <condition_variable>
 #include <cstdlib>
@@ -15,6 +14,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/host.h"
 #include "base/log.h"
 #include "base/quiet_thread.h"
 
@@ -26,11 +26,6 @@ constexpr std::int64_t largest_lock_text = 4096;
 
 std::int64_t now_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
 }
 
 std::string job_name() {

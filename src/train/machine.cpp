@@ -10,6 +10,7 @@
 #include <ctime>
 
 #include "backend/arena.h"
+#include "base/host.h"
 #include "base/log.h"
 
 namespace jreg::train {
@@ -43,12 +44,6 @@ std::int64_t peak_resident_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  gethostname(name.data(), name.size() - 1);
-  return name.data();
 }
 
 std::string utc_now() {

@@ -15,7 +15,6 @@ double measured_gemm_rate(backend::Backend& backend, DType dtype);
 /// Largest resident memory of this process so far, in bytes.
 std::int64_t peak_resident_bytes();
 
-std::string host_name();
 /// Now, as ISO 8601 in UTC.
 std::string utc_now();
 

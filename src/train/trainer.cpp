@@ -11,9 +11,9 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "base/host.h"
 #include "base/log.h"
 #include "base/random.h"
-#include "base/version.h"
 #include "config/parse.h"
 #include "store/agree.h"
 #include "train/checkpointing.h"
@@ -209,25 +209,6 @@ void Trainer::refuse_small_disk() const {
 
 std::int64_t Trainer::last_step() const {
   return arguments_.stop_at >= 0 ? std::min(arguments_.stop_at, config_.train.steps) : config_.train.steps;
-}
-
-void Trainer::log_header() const {
-  config::Config const& c = config_;
-  log::info("jreg {} ({}), run {} in {}", version(), commit(), run_id_, c.run.dir);
-  log::info("{} rank(s), mesh {}, {} {}", mesh_.world().size(), mesh_.description(), c.run.precision,
-            backend_.description());
-  log::info("model: {} layers, hidden {}, heads {}/{}, ffn {}, vocabulary {}: {} parameters", c.model.layers,
-            c.model.hidden, c.model.heads, c.model.kv_heads, c.model.ffn, c.model.vocab,
-            session_.store().registry().global_size());
-  log::info("data: {} tokens in {}; an update takes {} sequences of {} = {} tokens, {} at a time on a data rank",
-            files_.train.tokens(), files_.train.prefix(), c.train.global_batch, c.train.sequence_length,
-            session_.tokens_per_update(), session_.micro_batch());
-  if (!files_.validation) log::info("data.validation is empty: probes look at the first training sequences");
-  log::info("JREG: penalty {}, weights {}, lambda {}, final state {}", c.jreg.penalty, c.jreg.weights, c.jreg.lambda,
-            c.jreg.final_state);
-  log::info("memory of this rank's tensors: {:.1f} MB", static_cast<double>(backend_.bytes_in_use()) / 1e6);
-  log::info("memory of this rank's copy for checkpoints: {:.1f} MB", static_cast<double>(saver_.bytes()) / 1e6);
-  if (first_rank()) warn_of_narrow_binding();
 }
 
 ExitCode Trainer::run() {

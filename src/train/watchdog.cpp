@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "base/exit_code.h"
+#include "base/host.h"
 #include "base/quiet_thread.h"
 #include "train/machine.h"
 
