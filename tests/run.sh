@@ -39,12 +39,16 @@ if [[ ${all} == false ]]; then
   exit
 fi
 
+# All that is to be built comes first, so that what does not compile is known soon.
+fuzz=false
+if command -v clang++-16 > /dev/null || [[ ${CI:-} == true ]]; then fuzz=true; fi
 build cpu-asan
+if [[ ${fuzz} == true ]]; then build cpu-fuzz; fi
+
 failed=0
 check cpu-asan --label-exclude noasan || failed=$?
 ((failed == 0)) || echo "tests/run.sh: tests of preset cpu-asan failed, see above; those of ${preset} follow" >&2
-if command -v clang++-16 > /dev/null || [[ ${CI:-} == true ]]; then
-  build cpu-fuzz
+if [[ ${fuzz} == true ]]; then
   check cpu-fuzz || { failed=$? && echo "tests/run.sh: tests of preset cpu-fuzz failed, see above" >&2; }
 else
   echo "tests/run.sh: skipped fuzzing: clang++-16 is not installed" >&2

@@ -52,7 +52,8 @@ public:
     manifest.config_hash = store::hash_of("");
     for (int rank = 0; rank < ranks; ++rank) {
       test::RankSlices const mine = test::slices_of(rank, ranks);
-      store::write_part(folder() / store::part_name(rank), rank, step, mine.slices);
+      fs::path const file = folder() / store::part_name(rank);
+      store::fill_part(file, store::create_part(file, rank, step, mine.slices), std::stop_token{});
       add(store::part_name(rank));
     }
     store::write_index(folder() / "index.h5", manifest, trajectory);
