@@ -16,8 +16,7 @@ PropertyList file_access() {
   return list;
 }
 
-File open(std::filesystem::path const& path, unsigned flags) {
-  PropertyList const access = file_access();
+File open(std::filesystem::path const& path, unsigned flags, PropertyList const& access = file_access()) {
   // The system's own words are clearer than the library's.
   if (::access(path.c_str(), R_OK) != 0) throw_errno("open", path.string());
   return File{check(H5Fopen(path.c_str(), flags, access.get()), "open " + path.string())};
@@ -39,7 +38,12 @@ File append_to_file(std::filesystem::path const& path) {
   return open(path, H5F_ACC_RDWR | H5F_ACC_SWMR_WRITE);
 }
 File open_growing_file(std::filesystem::path const& path) {
-  return open(path, H5F_ACC_RDONLY | H5F_ACC_SWMR_READ);
+  // Each attempt to read what is half written waits twice as long as the one before, from 1 ns: half a second in all.
+  // The library's own 100 attempts would never end on a damaged file.
+  constexpr unsigned attempts = 29;
+  PropertyList const access = file_access();
+  check(H5Pset_metadata_read_attempts(access.get(), attempts), "set how often to read again");
+  return open(path, H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, access);
 }
 
 void close(File file, std::filesystem::path const& path) {

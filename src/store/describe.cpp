@@ -6,6 +6,7 @@
 #include <fstream>
 #include <string_view>
 
+#include "base/child_process.h"
 #include "base/error.h"
 #include "h5/attribute.h"
 #include "h5/dataset.h"
@@ -73,7 +74,7 @@ std::string describe_trajectory(Trajectory const& trajectory) {
          describe_table("probe", trajectory.probe());
 }
 
-std::string describe_dynamics(fs::path const& path) {
+std::string text_of_dynamics(fs::path const& path) {
   Dynamics const dynamics = read_dynamics(path);
   hid_t const at = dynamics.file.get();
   return fmt::format("{}: training dynamics of a run\n", path.string()) +
@@ -81,6 +82,19 @@ std::string describe_dynamics(fs::path const& path) {
               fmt::format("jreg {} ({})", h5::text_attribute(at, "version"), h5::text_attribute(at, "commit"))) +
          line("started", h5::text_attribute(at, "start_time")) + line("hosts", h5::text_attribute(at, "hosts")) +
          line("layers", std::to_string(dynamics.trajectory.layers())) + describe_trajectory(dynamics.trajectory);
+}
+
+/// No hash vouches for a dynamics file, and HDF5 itself crashes on some that are damaged: read apart from this process.
+std::string describe_dynamics(fs::path const& path) {
+  return in_child_process(path.string(), [&] { return text_of_dynamics(path); });
+}
+
+std::string count_dynamics(fs::path const& path) {
+  return in_child_process(path.string(), [&] {
+    Trajectory const trajectory = read_dynamics(path).trajectory;
+    return fmt::format("{}: {} + {} + {} rows, whole in every column", path.string(), trajectory.train().rows(),
+                       trajectory.validation().rows(), trajectory.probe().rows());
+  });
 }
 
 std::string describe_checkpoint(fs::path const& folder) {
@@ -151,11 +165,7 @@ void verify_checkpoint(Verdict& verdict, fs::path const& folder) {
 }
 
 void verify_dynamics(Verdict& verdict, fs::path const& path) {
-  note(verdict, [&] {
-    Trajectory const trajectory = read_dynamics(path).trajectory;
-    return fmt::format("{}: {} + {} + {} rows, whole in every column", path.string(), trajectory.train().rows(),
-                       trajectory.validation().rows(), trajectory.probe().rows());
-  });
+  note(verdict, [&] { return count_dynamics(path); });
 }
 
 /// The manifest's entry of a file inside a checkpoint folder.

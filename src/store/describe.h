@@ -13,7 +13,8 @@ enum class FileKind { run_folder, checkpoint_folder, checkpoint_file, dynamics_f
 /// Nothing when it is none of these. Throws UserError when the path is not there.
 std::optional<FileKind> kind_of(std::filesystem::path const& path);
 
-/// Some lines on what the path holds. Throws DataError naming the file where it is damaged.
+/// Some lines on what the path holds. Throws DataError naming the file where it is damaged. A dynamics file is read by
+/// a child process (base/child_process.h).
 std::string describe(std::filesystem::path const& path, FileKind kind);
 
 struct Verdict {

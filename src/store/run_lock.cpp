@@ -149,9 +149,8 @@ void RunLock::require_held() const {
 void RunLock::write(std::int64_t now) {
   nlohmann::json const holder{{"host", self_.host}, {"pid", self_.pid}, {"job", self_.job}, {"heartbeat", now}};
   std::string const text = holder.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  // One write of a text that never grows shorter: readers see the old one or the new one.
-  ssize_t const written = ::pwrite(lock_.get(), text.data(), text.size(), 0);
-  if (written != static_cast<ssize_t>(text.size())) throw_errno("write", file_.string());
+  // A text that never grows shorter, in one write where the system takes it whole: readers see the old or the new one.
+  write_at(lock_, 0, std::as_bytes(std::span{text}), file_);
   if (::ftruncate(lock_.get(), static_cast<off_t>(text.size())) != 0) throw_errno("truncate", file_.string());
 }
 

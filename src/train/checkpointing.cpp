@@ -100,6 +100,10 @@ void restore(TrainingSession& session, store::CheckpointReader& reader) {
   }
 }
 
+store::Retention retention_of(config::RecordConfig const& record) {
+  return {record.checkpoint_keep, record.checkpoint_keep_every, record.checkpoint_log_spaced};
+}
+
 store::KeyValues key_values(config::Config config) {
   store::KeyValues values;
   for (config::Option const& option : config::options_of(config)) values.emplace_back(option.name, option.get());

@@ -43,6 +43,8 @@ void check_same_architecture(config::Config const& config, store::KeyValues cons
 void check_same_run(config::Config const& config, store::KeyValues const& stored,
                     std::vector<std::string> const& allowed);
 
+store::Retention retention_of(config::RecordConfig const& record);
+
 /// All options with their values.
 store::KeyValues key_values(config::Config config);
 

@@ -12,9 +12,7 @@ void CheckpointSaver::save(store::State state, store::Trajectory const* trajecto
   begun_ = Clock::now();
   config::RecordConfig const& record = config_.record;
   auto const slices = snapshot_.take(state.weights_only);
-  pending_.emplace(
-      world_, config_.run.dir, std::move(state), slices,
-      store::Retention{record.checkpoint_keep, record.checkpoint_keep_every, record.checkpoint_log_spaced});
+  pending_.emplace(world_, config_.run.dir, std::move(state), slices, retention_of(record));
   blocked_ = Clock::now() - begun_;
   progress.resume();
   if (!record.checkpoint_async) finish(trajectory, progress);

@@ -201,9 +201,10 @@ void Trainer::refuse_small_disk() const {
   auto const existing = static_cast<std::int64_t>(store::list_checkpoints(config_.run.dir).size());
   check_space(config_.run.dir, {.parameters = session_.store().registry().global_size(),
                                 .layers = config_.model.layers,
+                                .step = step_,
                                 .updates = std::max<std::int64_t>(0, last_step() - step_),
                                 .interval = config_.record.checkpoint_interval,
-                                .keep = config_.record.checkpoint_keep,
+                                .retention = retention_of(config_.record),
                                 .existing = existing});
 }
 
@@ -217,7 +218,7 @@ ExitCode Trainer::run() {
   } catch (Error const& error) {
     // Where all ranks know of the error they end a save that is under way together.
     bool const agreed = mesh_.world().size() == 1 || dynamic_cast<AgreedError const*>(&error) != nullptr;
-    if (agreed) finish_save();
+    if (agreed) complete_save_of_failed_run();
     throw;
   }
 }
@@ -230,7 +231,7 @@ ExitCode Trainer::train_to_end() {
   if (!looked_at_start || (step_ < end && SignalWatch::raised_anywhere(mesh_.world()))) return leave();
   if (step_ >= end) {
     if (resumed && saved_at_ != step_) save(step_, false);
-    saver_.finish(saved_trajectory(), *progress_);
+    complete_save();
     if (dynamics_) dynamics_->close();
     log::info("nothing to do: the run is at step {} of {}", step_, end);
     return ExitCode::done;
@@ -255,16 +256,21 @@ ExitCode Trainer::train_to_end() {
     }
     if (!looked || (asked && !last)) return leave();
   }
-  saver_.finish(saved_trajectory(), *progress_);
+  complete_save();
   if (dynamics_) dynamics_->close();
   log::info("done: step {} of {}", step_, config_.train.steps);
   watchdog_.mark(Phase::ending, step_);
   return ExitCode::done;
 }
 
-void Trainer::finish_save() {
+void Trainer::complete_save() {
+  watchdog_.mark(Phase::checkpoint, step_);
+  saver_.finish(saved_trajectory(), *progress_);
+}
+
+void Trainer::complete_save_of_failed_run() {
   try {
-    saver_.finish(saved_trajectory(), *progress_);
+    complete_save();
   } catch (Error const& error) {
     log::warning("{}", error.what());
   }
@@ -272,7 +278,7 @@ void Trainer::finish_save() {
 
 ExitCode Trainer::leave() {
   save(step_, false);
-  saver_.finish(saved_trajectory(), *progress_);
+  complete_save();
   log::info("asked to end by a signal: checkpoint of step {} is complete; start again with --resume auto", step_);
   if (dynamics_) dynamics_->close();
   watchdog_.mark(Phase::ending, step_);

@@ -84,7 +84,9 @@ private:
   bool look(std::int64_t step);
   ExitCode train_to_end();
   void save(std::int64_t step, bool weights_only);
-  void finish_save();
+  /// Ends the save that is under way, if any.
+  void complete_save();
+  void complete_save_of_failed_run();
   ExitCode leave();
   std::int64_t last_step() const;
   store::Trajectory const* saved_trajectory() const noexcept { return first_rank() ? &trajectory_ : nullptr; }

@@ -55,6 +55,10 @@ def wait_for(condition, seconds=90):
         time.sleep(0.002)
 
 
+def write_long_validation(folder):
+    support.write_tokens(folder / "long", support.sample_documents(3, 6000))
+
+
 class Launched:
     """jreg train on some ranks, while it runs."""
 
@@ -127,6 +131,31 @@ class HangsAndDeaths(support.ProgramTest):
         run.signal(1, signal.SIGSTOP)
         self.assertIn(run.finish(2 * self.DEADLINE + GRACE), (RETRY, 128 + signal.SIGKILL))
 
+    def test_a_rank_stopped_in_an_evaluation_ends_all_too(self):
+        write_long_validation(self.data)
+        run = Launched(self, "run", run__step_deadline=self.DEADLINE, data__validation=self.data / "long",
+                       eval__interval=2, eval__batches=100_000)
+        run.wait_for_text("step=2 ")
+        time.sleep(0.2)
+        run.signal(1, signal.SIGSTOP)
+        self.assertIn(run.finish(self.DEADLINE + GRACE), (RETRY, 128 + signal.SIGKILL))
+        self.assert_told(run, 0, "phase evaluation")
+
+    def test_a_rank_stopped_in_a_save_ends_all_and_leaves_the_checkpoint_before(self):
+        for name, behind in (("waiting", False), ("behind", True)):
+            with self.subTest(checkpoint__async=behind):
+                run = Launched(self, name, run__step_deadline=self.DEADLINE, model__hidden=192, model__ffn=768,
+                               checkpoint__interval=1, checkpoint__keep=1, checkpoint__async=behind)
+                run.wait_for_text("step=2 checkpoint=")
+                wait_for(lambda: list(run.run.glob("checkpoints/step_*.tmp-*")))
+                run.signal(1, signal.SIGSTOP)
+                self.assertIn(run.finish(2 * self.DEADLINE + GRACE), (RETRY, 128 + signal.SIGKILL))
+                self.assert_told(run, 0, "phase ")
+                whole = sorted(run.run.glob("checkpoints/step_????????"))
+                self.assertGreaterEqual(len(whole), 1)
+                for folder in whole:
+                    self.jreg("verify", folder)
+
     def test_a_killed_rank_ends_all_with_the_launchers_code(self):
         run = Launched(self, "run")
         run.wait_for_text("step=3 ")
@@ -187,11 +216,8 @@ class Signals(support.ProgramTest):
             run.signal(1, number)
         self.assertEqual(run.finish(20), RETRY)
 
-    def write_long_validation(self):
-        support.write_tokens(self.data / "long", support.sample_documents(3, 6000))
-
     def test_a_signal_before_the_first_update_leaves_a_checkpoint_of_step_0(self):
-        self.write_long_validation()
+        write_long_validation(self.data)
         changes = {**LONG, "data__validation": self.data / "long"}
         run = Launched(self, "run", **{**changes, "probe__sequences": 20_000})
         wait_for(lambda: (run.run / "dynamics.h5").exists())
@@ -208,7 +234,7 @@ class Signals(support.ProgramTest):
         self.assertLessEqual(self.assert_left_at(run), 1)
 
     def test_a_long_evaluation_ends_on_a_signal_and_is_made_up_for(self):
-        self.write_long_validation()
+        write_long_validation(self.data)
         changes = {**LONG, "data__validation": self.data / "long", "eval__interval": 2}
         run = Launched(self, "run", **{**changes, "eval__batches": 100_000})
         run.wait_for_text("step=2 ")

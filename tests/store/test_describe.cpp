@@ -2,11 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <random>
 
 #include "base/error.h"
 #include "h5/file.h"
 #include "store/describe.h"
 #include "store/dynamics.h"
+#include "store/files.h"
 #include "store/rows.h"
 #include "support/temporary_folder.h"
 
@@ -46,6 +48,23 @@ TEST_F(Describe, ACutDynamicsFileIsNamed) {
   EXPECT_THAT([this] { describe(path_, FileKind::dynamics_file); },
               ThrowsMessage<DataError>(HasSubstr(path_.string())));
   EXPECT_THAT(verify(path_, FileKind::dynamics_file).faults, testing::ElementsAre(HasSubstr(path_.string())));
+}
+
+TEST_F(Describe, ADynamicsFileDamagedAnywhereIsReadOrNamedWhateverTheLibraryDoes) {
+  { DynamicsFile const file{path_, {}, test::make_trajectory(40, 3)}; }
+  std::string const whole = read_text(path_, 1 << 24);
+  std::mt19937_64 random{5};
+  int named = 0;
+  for (int trial = 0; trial < 24; ++trial) {
+    std::string damaged = whole;
+    for (int flip = 0; flip < 8; ++flip) damaged[random() % damaged.size()] = static_cast<char>(random());
+    std::ofstream{path_, std::ios::binary} << damaged;
+    Verdict const verdict = verify(path_, FileKind::dynamics_file);
+    ASSERT_EQ(verdict.good.size() + verdict.faults.size(), 1U);
+    for (std::string const& fault : verdict.faults) EXPECT_THAT(fault, HasSubstr(path_.string()));
+    named += verdict.faults.empty() ? 0 : 1;
+  }
+  EXPECT_GT(named, 5) << "damage of the structure is seen; that of numbers cannot be without a hash";
 }
 
 TEST_F(Describe, AnotherHdf5FileIsNoDynamicsFile) {

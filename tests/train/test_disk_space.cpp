@@ -9,7 +9,7 @@
 namespace jreg::train {
 namespace {
 
-constexpr SpaceNeed run{.parameters = 1000, .layers = 4, .updates = 1000, .interval = 100, .keep = 2};
+SpaceNeed const run{.parameters = 1000, .layers = 4, .updates = 1000, .interval = 100, .retention = {2}};
 
 SpaceNeed with_existing(SpaceNeed need, std::int64_t existing) {
   need.existing = existing;
@@ -34,6 +34,30 @@ TEST(SpaceNeed, DoesNotCountWhatIsThere) {
   EXPECT_EQ(further_checkpoints(with_existing(run, 1)), 2);
   EXPECT_EQ(further_checkpoints(with_existing(run, 2)), 1);
   EXPECT_EQ(further_checkpoints(with_existing(run, 7)), 1) << "the new one is written before the old ones go";
+}
+
+TEST(SpaceNeed, CountsWhatStaysForEver) {
+  SpaceNeed need = run;
+  need.retention.keep_every = 300;
+  EXPECT_EQ(further_checkpoints(need), 3 + 3) << "steps 300, 600 and 900 stay";
+  need.step = 600;
+  EXPECT_EQ(further_checkpoints(need), 3 + 3) << "900, 1200 and 1500";
+  need.retention.keep_every = 100;
+  EXPECT_EQ(further_checkpoints(need), 10) << "no more than are saved";
+}
+
+TEST(SpaceNeed, CountsLogSpacedStepsByTheirWeights) {
+  SpaceNeed need = run;
+  EXPECT_EQ(further_weights_only(need), 0);
+  need.retention.log_spaced = true;
+  EXPECT_EQ(further_weights_only(need), 11) << "0, 1, 2, 4 ... 512";
+  EXPECT_EQ(needed_bytes(need), needed_bytes(run) + 11 * weights_only_bytes(run));
+  need.interval = 128;
+  EXPECT_EQ(further_weights_only(need), 8) << "128, 256 and 512 are whole";
+  EXPECT_EQ(further_checkpoints(need), 3 + 3);
+  need.step = 100;
+  need.updates = 400;
+  EXPECT_EQ(further_weights_only(need), 0) << "128 and 256 are whole, 512 is beyond the end";
 }
 
 TEST(SpaceNeed, HoldsWeightsMomentsAndTheHistory) {
