@@ -135,14 +135,19 @@ public:
   virtual void norm_backward(NormBackward const& args) = 0;
 
   // Attention. qkv (tokens, qkv_columns): query heads, then key heads, then value heads of each token.
+  // first (1, tokens) i32: for each token the index, within its sequence, of the first token it may attend to, which is
+  // the first of its document: at most its own index, and never falling along a sequence. Absent: 0 everywhere.
   /// Rotates query and key heads in place; cosine and sine (sequence, head_size/2) f32; pairs (i, i + head_size/2).
-  virtual void rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& cosine, Tensor const& sine,
-                    Direction direction) = 0;
-  /// Causal softmax(q k^T / sqrt(head_size)) v. out (tokens, query_columns); log_sum_exp (batch * heads, sequence) f32.
-  virtual void attention(AttentionShape const& shape, Tensor const& qkv, Tensor const& out,
+  /// The angle of token t of a sequence is that of position t - first[t].
+  virtual void rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine,
+                    Tensor const& sine, Direction direction) = 0;
+  /// Causal softmax(q k^T / sqrt(head_size)) v over the keys from first[t] to t. out (tokens, query_columns);
+  /// log_sum_exp (batch * heads, sequence) f32.
+  virtual void attention(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
                          Tensor const& log_sum_exp) = 0;
-  virtual void attention_backward(AttentionShape const& shape, Tensor const& qkv, Tensor const& out,
-                                  Tensor const& log_sum_exp, Tensor const& dout, Tensor const& dqkv) = 0;
+  virtual void attention_backward(AttentionShape const& shape, Tensor const& qkv, Tensor const& first,
+                                  Tensor const& out, Tensor const& log_sum_exp, Tensor const& dout,
+                                  Tensor const& dqkv) = 0;
 
   // SwiGLU. gate_up (T, 2F): gate, then up. out = silu(gate) * up.
   virtual void swiglu(Tensor const& gate_up, Tensor const& out) = 0;

@@ -6,12 +6,12 @@ using backend::Direction;
 using backend::Tensor;
 
 Tensor attention_forward(BlockContext const& context, BlockParameters const& p, Activations const& a,
-                         BlockActivations const& b, std::int64_t sequences) {
-  backend::AttentionShape const shape = context.dims.attention(sequences);
+                         BlockActivations const& b, MicroBatch const& batch) {
+  backend::AttentionShape const shape = context.dims.attention(batch.sequences);
   Tensor const normed = context.exchange.gather(a.normed, a.full);  // (T, H)
   context.ops.linear(normed, context.store.weights(p.query, p.value + 1), b.qkv);
-  context.ops.rope(shape, b.qkv, context.cosine, context.sine, Direction::forward);
-  context.ops.attention(shape, b.qkv, b.attended, b.log_sum_exp);
+  context.ops.rope(shape, b.qkv, batch.first, context.cosine, context.sine, Direction::forward);
+  context.ops.attention(shape, b.qkv, batch.first, b.attended, b.log_sum_exp);
   context.ops.linear(b.attended, context.store.weight(p.output), a.partial);
   return context.exchange.reduce(a.partial, a.local);
 }
@@ -44,18 +44,19 @@ Tensor mlp_backward(BlockContext const& context, BlockParameters const& p, Activ
 }
 
 Tensor attention_backward(BlockContext const& context, BlockParameters const& p, Activations const& a,
-                          BlockActivations const& b, Tensor const& hidden, std::int64_t sequences,
+                          BlockActivations const& b, Tensor const& hidden, MicroBatch const& batch,
                           Between const& between) {
   params::Store const& store = context.store;
-  backend::AttentionShape const shape = context.dims.attention(sequences);
+  backend::AttentionShape const shape = context.dims.attention(batch.sequences);
   Tensor const gradient = context.exchange.gather(a.hidden_gradient, a.full);  // (T, H)
   context.ops.linear_input_gradient(gradient, store.weight(p.output), a.attended_gradient, false);
   between();
   context.ops.linear_weight_gradient(gradient, b.attended, store.gradient(p.output));
   between();
-  context.ops.attention_backward(shape, b.qkv, b.attended, b.log_sum_exp, a.attended_gradient, a.qkv_gradient);
+  context.ops.attention_backward(shape, b.qkv, batch.first, b.attended, b.log_sum_exp, a.attended_gradient,
+                                 a.qkv_gradient);
   between();
-  context.ops.rope(shape, a.qkv_gradient, context.cosine, context.sine, Direction::backward);
+  context.ops.rope(shape, a.qkv_gradient, batch.first, context.cosine, context.sine, Direction::backward);
   context.ops.norm_again(hidden, store.weight(p.attention_norm), b.attention_rstd, a.normed);
   Tensor const normed = context.exchange.gather(a.normed, a.full);  // (T, H)
   context.ops.linear_weight_gradient(a.qkv_gradient, normed, store.gradients(p.query, p.value + 1));

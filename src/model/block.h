@@ -1,6 +1,7 @@
 #pragma once
 
 #include "model/activations.h"
+#include "model/micro_batch.h"
 #include "model/parameters.h"
 #include "model/token_exchange.h"
 #include "params/store.h"
@@ -20,11 +21,11 @@ struct BlockContext {
 /// Called between the larger operations of a backward pass, so that transfers under way move on.
 using Between = std::function<void()>;
 
-// Each function takes the micro-batch's memory `a` and the block's own part `b` of it; `sequences` as in `a`.
+// Each function takes the micro-batch's memory `a` and the block's own part `b` of it; `a` is of the size of `batch`.
 
 /// a.normed (t, H) -> what attention adds to the residual stream, (t, H).
 backend::Tensor attention_forward(BlockContext const& context, BlockParameters const& p, Activations const& a,
-                                  BlockActivations const& b, std::int64_t sequences);
+                                  BlockActivations const& b, MicroBatch const& batch);
 /// a.normed (t, H) -> what the MLP adds to the residual stream, (t, H).
 backend::Tensor mlp_forward(BlockContext const& context, BlockParameters const& p, Activations const& a,
                             BlockActivations const& b);
@@ -35,7 +36,7 @@ backend::Tensor mlp_backward(BlockContext const& context, BlockParameters const&
                              BlockActivations const& b, Between const& between);
 /// The same of attention; `hidden` (t, H) is the block's input h_{l-1}.
 backend::Tensor attention_backward(BlockContext const& context, BlockParameters const& p, Activations const& a,
-                                   BlockActivations const& b, backend::Tensor const& hidden, std::int64_t sequences,
+                                   BlockActivations const& b, backend::Tensor const& hidden, MicroBatch const& batch,
                                    Between const& between);
 
 }  // namespace jreg::model

@@ -80,7 +80,7 @@ void Llama::forward(MicroBatch const& batch) {
     BlockActivations const& b = a.blocks[block];
     bool const last = block + 1 == layers;
     ops.residual_norm({.residual = a.hidden[block],
-                       .delta = attention_forward(context_, p, a, b, batch.sequences),
+                       .delta = attention_forward(context_, p, a, b, batch),
                        .hidden = b.middle,
                        .gain = store_.weight(p.mlp_norm),
                        .rstd = b.mlp_rstd,
@@ -178,13 +178,12 @@ void Llama::backward(MicroBatch const& batch, std::span<double const> coefficien
                        .rstd = b.mlp_rstd,
                        .hidden_gradient = a.hidden_gradient,
                        .gain_gradient = store_.gradient(p.mlp_norm)});
-    NormBackward begin{
-        .normed_gradient = attention_backward(context_, p, a, b, a.hidden[block], batch.sequences, hooks.between),
-        .hidden = a.hidden[block],
-        .gain = store_.weight(p.attention_norm),
-        .rstd = b.attention_rstd,
-        .hidden_gradient = a.hidden_gradient,
-        .gain_gradient = store_.gradient(p.attention_norm)};
+    NormBackward begin{.normed_gradient = attention_backward(context_, p, a, b, a.hidden[block], batch, hooks.between),
+                       .hidden = a.hidden[block],
+                       .gain = store_.weight(p.attention_norm),
+                       .rstd = b.attention_rstd,
+                       .hidden_gradient = a.hidden_gradient,
+                       .gain_gradient = store_.gradient(p.attention_norm)};
     add_angular(begin, block, coefficients);
     ops.norm_backward(begin);
     hooks.unit_done(block + 1);

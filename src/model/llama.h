@@ -9,17 +9,11 @@
 #include "model/activations.h"
 #include "model/block.h"
 #include "model/head.h"
+#include "model/micro_batch.h"
 #include "model/parameters.h"
 #include "params/store.h"
 
 namespace jreg::model {
-
-/// Sequences of one micro-batch of this data rank, on the backend.
-struct MicroBatch {
-  backend::Tensor tokens;   // (1, sequences * sequence_length) i32
-  backend::Tensor targets;  // (1, sequences * sequence_length) i32: the tokens that follow
-  std::int64_t sequences = 0;
-};
 
 struct LlamaOptions {
   std::int64_t sequence_length = 0;

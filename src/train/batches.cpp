@@ -40,7 +40,9 @@ model::MicroBatch BatchFeeder::synthetic(std::int64_t seed, std::int64_t first, 
 
 model::MicroBatch BatchFeeder::upload(std::int64_t count) {
   std::int64_t const tokens = count * sequence_length_;
-  model::MicroBatch const batch{device_inputs_.column_range(0, tokens), device_targets_.column_range(0, tokens), count};
+  model::MicroBatch const batch{.tokens = device_inputs_.column_range(0, tokens),
+                                .targets = device_targets_.column_range(0, tokens),
+                                .sequences = count};
   backend_.copy_from_host(batch.tokens.data, inputs_.data(), static_cast<std::size_t>(batch.tokens.bytes()));
   backend_.copy_from_host(batch.targets.data, targets_.data(), static_cast<std::size_t>(batch.targets.bytes()));
   return batch;

@@ -32,7 +32,7 @@ TEST_P(Attention, ForwardMatchesOracle) {
     auto const in = upload(qkv, 3);
     auto const out = output(shape.tokens(), shape.query_columns(), 5);
     auto const log_sum_exp = output(DType::f32, shape.batch * shape.heads, shape.sequence);
-    ops().attention(shape, in, out, log_sum_exp);
+    ops().attention(shape, in, {}, out, log_sum_exp);
     EXPECT_LT(relative_error(out.values(), expected.out), tolerance());
     EXPECT_LT(relative_error(log_sum_exp.values(), expected.log_sum_exp), 2e-6);
     EXPECT_TRUE(out.guards_intact() && log_sum_exp.guards_intact());
@@ -46,7 +46,7 @@ TEST_P(Attention, ForwardCrossesKeyBlocks) {
   auto const expected = oracle::attention(heads, qkv);
   auto const out = output(shape.tokens(), shape.query_columns());
   auto const log_sum_exp = output(DType::f32, shape.batch * shape.heads, shape.sequence);
-  ops().attention(shape, upload(qkv), out, log_sum_exp);
+  ops().attention(shape, upload(qkv), {}, out, log_sum_exp);
   EXPECT_LT(relative_error(out.values(), expected.out), tolerance());
   EXPECT_LT(relative_error(log_sum_exp.values(), expected.log_sum_exp), 2e-6);
 }
@@ -57,10 +57,10 @@ TEST_P(Attention, LaterTokensDoNotReachEarlierOnes) {
   Real qkv = random("qkv", shape.tokens(), shape.qkv_columns());
   auto const log_sum_exp = output(DType::f32, 2, 40);
   auto const first = output(40, shape.query_columns());
-  ops().attention(shape, upload(qkv), first, log_sum_exp);
+  ops().attention(shape, upload(qkv), {}, first, log_sum_exp);
   for (std::int64_t j = 0; j < qkv.columns; ++j) qkv(30, j) = 1000;
   auto const second = output(40, shape.query_columns());
-  ops().attention(shape, upload(qkv), second, log_sum_exp);
+  ops().attention(shape, upload(qkv), {}, second, log_sum_exp);
   Real const a = first.values();
   Real const b = second.values();
   for (std::int64_t t = 0; t < 30; ++t) {
@@ -80,7 +80,7 @@ TEST_P(Attention, BackwardMatchesImaginaryStep) {
     auto const log_sum_exp = upload(forward.log_sum_exp, DType::f32);
     auto const gradient = upload(dout, 2);
     auto const dqkv = output(shape.tokens(), shape.qkv_columns(), 3);
-    ops().attention_backward(shape, in, out, log_sum_exp, gradient, dqkv);
+    ops().attention_backward(shape, in, {}, out, log_sum_exp, gradient, dqkv);
 
     auto const elements = oracle::some_elements(qkv, shape.sequence > 10 ? 12 : 200);
     auto const expected = oracle::imaginary_step(
@@ -102,8 +102,8 @@ TEST_P(Attention, TwiceGivesTheSameBits) {
   auto const log_sum_exp = output(DType::f32, shape.batch * shape.heads, shape.sequence);
   auto const dqkv = output(shape.tokens(), shape.qkv_columns());
   auto const call = [&] {
-    ops().attention(shape, qkv, out, log_sum_exp);
-    ops().attention_backward(shape, qkv, out, log_sum_exp, dout, dqkv);
+    ops().attention(shape, qkv, {}, out, log_sum_exp);
+    ops().attention_backward(shape, qkv, {}, out, log_sum_exp, dout, dqkv);
   };
   EXPECT_TRUE(same_bits_twice(call, out));
   EXPECT_TRUE(same_bits_twice(call, dqkv));
@@ -122,9 +122,9 @@ TEST_P(Attention, RopeMatchesOracleAndBackwardTurnsBack) {
     auto const inout = upload(qkv, 3);
     auto const c = upload(cosine, DType::f32);
     auto const s = upload(sine, DType::f32);
-    ops().rope(shape, inout, c, s, Direction::forward);
-    EXPECT_LT(relative_error(inout.values(), oracle::rope(heads, qkv, cosine, sine)), tolerance());
-    ops().rope(shape, inout, c, s, Direction::backward);
+    ops().rope(shape, inout, {}, c, s, Direction::forward);
+    EXPECT_LT(relative_error(inout.values(), oracle::rope(heads, qkv, {}, cosine, sine)), tolerance());
+    ops().rope(shape, inout, {}, c, s, Direction::backward);
     EXPECT_LT(relative_error(inout.values(), qkv), tolerance());
     EXPECT_TRUE(inout.guards_intact());
   }

@@ -4,6 +4,13 @@
 
 namespace jreg::oracle {
 
+/// For each token the index, within its sequence, of the first one of its document; empty: 0.
+using First = std::vector<std::int32_t>;
+
+inline std::int64_t first_of(First const& first, std::int64_t token) {
+  return first.empty() ? 0 : first[static_cast<std::size_t>(token)];
+}
+
 struct Heads {
   std::int64_t batch = 1;
   std::int64_t sequence = 1;
@@ -13,16 +20,18 @@ struct Heads {
 };
 
 /// RoPE in the half-rotated order: pairs (i, i + head_size/2) of every query and key head turn by the angle whose
-/// cosine and sine stand at (position, i).
-template <class S> Matrix<S> rope(Heads const& shape, Matrix<S> const& qkv, Real const& cosine, Real const& sine) {
+/// cosine and sine stand at (position in the document, i).
+template <class S>
+Matrix<S> rope(Heads const& shape, Matrix<S> const& qkv, First const& documents, Real const& cosine, Real const& sine) {
   Matrix<S> out = qkv;
   std::int64_t const half = shape.head_size / 2;
   for (std::int64_t t = 0; t < qkv.rows; ++t) {
+    std::int64_t const position = t % shape.sequence - first_of(documents, t);
     for (std::int64_t head = 0; head < shape.heads + shape.kv_heads; ++head) {
       for (std::int64_t i = 0; i < half; ++i) {
         std::int64_t const low = head * shape.head_size + i;
-        double const c = cosine(t % shape.sequence, i);
-        double const s = sine(t % shape.sequence, i);
+        double const c = cosine(position, i);
+        double const s = sine(position, i);
         out(t, low) = qkv(t, low) * c - qkv(t, low + half) * s;
         out(t, low + half) = qkv(t, low + half) * c + qkv(t, low) * s;
       }
@@ -38,18 +47,19 @@ template <class S> struct Attended {
 
 /// One query of one head: out row and log of the sum of exp(score).
 template <class S>
-void attend(Heads const& shape, Matrix<S> const& qkv, std::int64_t batch, std::int64_t head, std::int64_t query,
-            Attended<S>& result) {
+void attend(Heads const& shape, Matrix<S> const& qkv, First const& documents, std::int64_t batch, std::int64_t head,
+            std::int64_t query, Attended<S>& result) {
   using std::exp;
   using std::log;
   std::int64_t const size = shape.head_size;
   std::int64_t const first = batch * shape.sequence;
+  std::int64_t const first_key = first_of(documents, first + query);
   std::int64_t const kv_head = head / (shape.heads / shape.kv_heads);
   std::int64_t const key_column = (shape.heads + kv_head) * size;
   std::int64_t const value_column = (shape.heads + shape.kv_heads + kv_head) * size;
-  std::vector<S> scores(static_cast<std::size_t>(query + 1));
+  std::vector<S> scores(static_cast<std::size_t>(query + 1));  // those before first_key stay unused
   double largest = -1e300;
-  for (std::int64_t key = 0; key <= query; ++key) {
+  for (std::int64_t key = first_key; key <= query; ++key) {
     S score{};
     for (std::int64_t i = 0; i < size; ++i)
       score += qkv(first + query, head * size + i) * qkv(first + key, key_column + i);
@@ -58,13 +68,14 @@ void attend(Heads const& shape, Matrix<S> const& qkv, std::int64_t batch, std::i
     largest = std::max(largest, real_part(score));
   }
   S sum{};
-  for (S& score : scores) {
+  for (std::int64_t key = first_key; key <= query; ++key) {
+    S& score = scores[static_cast<std::size_t>(key)];
     score = exp(score - largest);
     sum += score;
   }
   for (std::int64_t i = 0; i < size; ++i) {
     S mean{};
-    for (std::int64_t key = 0; key <= query; ++key) {
+    for (std::int64_t key = first_key; key <= query; ++key) {
       mean += scores[static_cast<std::size_t>(key)] / sum * qkv(first + key, value_column + i);
     }
     result.out(first + query, head * size + i) = mean;
@@ -72,13 +83,14 @@ void attend(Heads const& shape, Matrix<S> const& qkv, std::int64_t batch, std::i
   result.log_sum_exp(batch * shape.heads + head, query) = log(sum) + largest;
 }
 
-/// Causal softmax(q k^T / sqrt(head_size)) v with grouped heads.
-template <class S> Attended<S> attention(Heads const& shape, Matrix<S> const& qkv) {
+/// Causal softmax(q k^T / sqrt(head_size)) v with grouped heads, within documents.
+template <class S> Attended<S> attention(Heads const& shape, Matrix<S> const& qkv, First const& documents = {}) {
   Attended<S> result{Matrix<S>(shape.batch * shape.sequence, shape.heads * shape.head_size),
                      Matrix<S>(shape.batch * shape.heads, shape.sequence)};
   for (std::int64_t batch = 0; batch < shape.batch; ++batch) {
     for (std::int64_t head = 0; head < shape.heads; ++head) {
-      for (std::int64_t query = 0; query < shape.sequence; ++query) attend(shape, qkv, batch, head, query, result);
+      for (std::int64_t query = 0; query < shape.sequence; ++query)
+        attend(shape, qkv, documents, batch, head, query, result);
     }
   }
   return result;

@@ -16,6 +16,7 @@ struct Range {
 struct AttentionArgs {
   AttentionShape shape;
   Tensor qkv;
+  Tensor first;
   Tensor out;
   Tensor log_sum_exp;
   Tensor dout;  // backward only
@@ -39,8 +40,8 @@ struct KernelTable {
   /// gain_partial (H) += this range's part of the gain's gradient.
   void (*norm_backward)(NormBackward const& args, float* gain_partial, Range tokens);
   /// sign: 1 forward, -1 backward.
-  void (*rope)(AttentionShape const& shape, Tensor const& qkv, Tensor const& cosine, Tensor const& sine, float sign,
-               Range tokens);
+  void (*rope)(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine,
+               Tensor const& sine, float sign, Range tokens);
   void (*swiglu)(Tensor const& gate_up, Tensor const& out, Range tokens);
   void (*swiglu_backward)(Tensor const& gate_up, Tensor const& dout, Tensor const& out, Range tokens);
 

@@ -30,14 +30,25 @@ Tiles cut_tiles(AttentionShape const& shape, float* scratch) {
   return tiles;
 }
 
-/// Scores of one row become exp(score - maximum so far); what earlier key blocks summed up is scaled down to the new
-/// maximum. The first `visible` keys count, the rest up to `keys` become zero.
-void soften_row(Tiles const& tiles, std::int64_t row, std::int64_t visible, std::int64_t keys, std::int64_t head_size,
-                bool first_block) {
+/// A row that sees no key of the block: no weight, and the sums stay as they are.
+void skip_row(Tiles const& tiles, std::int64_t row, std::int64_t keys, bool first_block) {
   float* const scores = tiles.scores.data + row * tiles.scores.stride;
-  // Whole vectors: what lies beyond the visible keys counts as -infinity.
-  std::int64_t const width = padded(visible);
-  for (std::int64_t j = visible; j < width; ++j) scores[j] = -__builtin_inff();
+  for (std::int64_t j = 0; j < keys; ++j) scores[j] = 0;
+  if (!first_block) return;
+  tiles.maximum[row] = -__builtin_inff();
+  tiles.denominator[row] = 0;
+}
+
+/// Scores of one row become exp(score - maximum so far); what earlier key blocks summed up is scaled down to the new
+/// maximum. The visible keys count, the others of `keys` become zero.
+void soften_row(Tiles const& tiles, std::int64_t row, Visible visible, std::int64_t keys, std::int64_t head_size,
+                bool first_block) {
+  if (visible.begin >= visible.end) return skip_row(tiles, row, keys, first_block);
+  float* const scores = tiles.scores.data + row * tiles.scores.stride;
+  // Whole vectors: what lies around the visible keys counts as -infinity.
+  std::int64_t const width = padded(visible.end);
+  for (std::int64_t j = 0; j < visible.begin; ++j) scores[j] = -__builtin_inff();
+  for (std::int64_t j = visible.end; j < width; ++j) scores[j] = -__builtin_inff();
   std::int32_t largest = order_key(first_block ? -__builtin_inff() : tiles.maximum[row]);
 #pragma omp simd reduction(max : largest)
   for (std::int64_t j = 0; j < width; ++j) {
@@ -68,22 +79,23 @@ void soften_row(Tiles const& tiles, std::int64_t row, std::int64_t visible, std:
 
 /// Queries [begin, begin + rows) of one head.
 template <class T>
-void attend(AttentionArgs const& args, Tiles const& tiles, std::int64_t first_token, std::int64_t head,
-            std::int64_t begin, std::int64_t rows) {
+void attend(AttentionArgs const& args, Tiles const& tiles, FirstKeys const& first, std::int64_t first_token,
+            std::int64_t head, std::int64_t begin, std::int64_t rows) {
   AttentionShape const& shape = args.shape;
   std::int64_t const size = shape.head_size;
   float const scale = 1.0F / __builtin_sqrtf(static_cast<float>(size));
   pack(row_of<T const>(args.qkv, first_token + begin) + head * size, args.qkv.stride, tiles.queries, rows, size, scale);
-  for (std::int64_t key = 0; key < begin + rows; key += key_block) {
+  std::int64_t const first_block = first.block_at(begin);
+  for (std::int64_t key = first_block; key < begin + rows; key += key_block) {
     std::int64_t const keys = smaller(key_block, begin + rows - key);
     block_product({tiles.queries.data, tiles.queries.stride, 1}, {tiles.keys.data + key, tiles.keys.stride},
                   tiles.scores, rows, padded(keys), size, false);
     for (std::int64_t i = 0; i < rows; ++i) {
-      soften_row(tiles, i, smaller(keys, begin + i - key + 1), keys, size, key == 0);
+      soften_row(tiles, i, visible_keys(first, begin + i, key, keys), keys, size, key == first_block);
     }
     block_product({tiles.scores.data, tiles.scores.stride, 1},
                   {tiles.values.data + key * tiles.values.stride, tiles.values.stride}, tiles.sum, rows, padded(size),
-                  keys, key != 0);
+                  keys, key != first_block);
   }
   for (std::int64_t i = 0; i < rows; ++i) {
     T* const out = row_of<T>(args.out, first_token + begin + i) + head * size;
@@ -105,15 +117,17 @@ template <class T> void attention_unit(AttentionArgs const& args, std::int64_t u
   std::int64_t const first_token = batch * shape.sequence;
   std::int64_t const end = smaller((chunk + 1) * attention_chunk, shape.sequence);
   Tiles const tiles = cut_tiles(shape, scratch);
-  T const* const first_row = row_of<T const>(args.qkv, first_token);
-  pack_transposed(first_row + (shape.heads + kv_head) * shape.head_size, args.qkv.stride, tiles.keys, end,
-                  shape.head_size);
-  pack(first_row + (shape.heads + shape.kv_heads + kv_head) * shape.head_size, args.qkv.stride, tiles.values, end,
-       shape.head_size);
+  FirstKeys const first = first_keys(args, batch);
+  std::int64_t const first_key = first.block_at(chunk * attention_chunk);
+  T const* const first_row = row_of<T const>(args.qkv, first_token + first_key);
+  pack_transposed(first_row + (shape.heads + kv_head) * shape.head_size, args.qkv.stride,
+                  {tiles.keys.data + first_key, tiles.keys.stride}, end - first_key, shape.head_size);
+  pack(first_row + (shape.heads + shape.kv_heads + kv_head) * shape.head_size, args.qkv.stride,
+       {tiles.values.data + first_key * tiles.values.stride, tiles.values.stride}, end - first_key, shape.head_size);
   float* const log_sum_exp = row_of<float>(args.log_sum_exp, batch * shape.heads + head);
   for (std::int64_t begin = chunk * attention_chunk; begin < end; begin += query_block) {
     std::int64_t const rows = smaller(query_block, end - begin);
-    attend<T>(args, tiles, first_token, head, begin, rows);
+    attend<T>(args, tiles, first, first_token, head, begin, rows);
     for (std::int64_t i = 0; i < rows; ++i) {
       log_sum_exp[begin + i] = tiles.maximum[i] + __builtin_logf(tiles.denominator[i]);
     }

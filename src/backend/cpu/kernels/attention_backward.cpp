@@ -51,11 +51,14 @@ template <class T> float dot(T const* a, T const* b, std::int64_t count) {
   return sum;
 }
 
-/// One row: scores -> softmax weights, dweights -> dscores = weight (dweight - mean); zero beyond the visible keys.
-void soften_row(float* weights, float* dscores, float log_sum_exp, float mean, std::int64_t visible,
-                std::int64_t keys) {
-  std::int64_t const width = padded(visible);  // whole vectors
-  for (std::int64_t j = visible; j < width; ++j) {
+/// One row: scores -> softmax weights, dweights -> dscores = weight (dweight - mean); zero around the visible keys.
+void soften_row(float* weights, float* dscores, float log_sum_exp, float mean, Visible visible, std::int64_t keys) {
+  std::int64_t const width = padded(visible.end);  // whole vectors
+  for (std::int64_t j = 0; j < smaller(visible.begin, visible.end); ++j) {
+    weights[j] = -__builtin_inff();
+    dscores[j] = 0;
+  }
+  for (std::int64_t j = visible.end; j < width; ++j) {
     weights[j] = -__builtin_inff();
     dscores[j] = 0;
   }
@@ -73,7 +76,8 @@ void soften_row(float* weights, float* dscores, float log_sum_exp, float mean, s
 
 /// One block of queries against all its keys: dkeys, dvalues += ..., and its dqueries.
 template <class T>
-void backward_block(AttentionArgs const& args, Tiles const& tiles, Queries const& at, float const* log_sum_exp) {
+void backward_block(AttentionArgs const& args, Tiles const& tiles, FirstKeys const& first, Queries const& at,
+                    float const* log_sum_exp) {
   std::int64_t const size = args.shape.head_size;
   std::int64_t const width = padded(size);
   std::int64_t const token = at.first_token + at.begin;
@@ -85,7 +89,8 @@ void backward_block(AttentionArgs const& args, Tiles const& tiles, Queries const
     means[i] = dot(row_of<T const>(args.dout, token + i) + at.head * size,
                    row_of<T const>(args.out, token + i) + at.head * size, size);
   }
-  for (std::int64_t key = 0; key < at.begin + at.rows; key += key_block) {
+  std::int64_t const first_block = first.block_at(at.begin);
+  for (std::int64_t key = first_block; key < at.begin + at.rows; key += key_block) {
     std::int64_t const keys = smaller(key_block, at.begin + at.rows - key);
     block_product({tiles.queries.data, tiles.queries.stride, 1},
                   {tiles.keys_transposed.data + key, tiles.keys_transposed.stride}, tiles.weights, at.rows,
@@ -95,7 +100,7 @@ void backward_block(AttentionArgs const& args, Tiles const& tiles, Queries const
                   padded(keys), size, false);
     for (std::int64_t i = 0; i < at.rows; ++i) {
       soften_row(tiles.weights.data + i * tiles.weights.stride, tiles.dscores.data + i * tiles.dscores.stride,
-                 log_sum_exp[at.begin + i], means[i], smaller(keys, at.begin + i - key + 1), keys);
+                 log_sum_exp[at.begin + i], means[i], visible_keys(first, at.begin + i, key, keys), keys);
     }
     auto const from_key = [key](Block block) { return Block{block.data + key * block.stride, block.stride}; };
     // Transposed left factors: element (key, query).
@@ -104,7 +109,7 @@ void backward_block(AttentionArgs const& args, Tiles const& tiles, Queries const
     block_product({tiles.dscores.data, 1, tiles.dscores.stride}, tiles.queries, from_key(tiles.dkeys), keys, width,
                   at.rows, true);
     block_product({tiles.dscores.data, tiles.dscores.stride, 1}, from_key(tiles.keys), tiles.dqueries, at.rows, width,
-                  keys, key != 0);
+                  keys, key != first_block);
   }
   for (std::int64_t i = 0; i < at.rows; ++i) {
     T* const target = row_of<T>(args.dqkv, token + i) + at.head * size;
@@ -133,6 +138,7 @@ template <class T> void attention_backward_unit(AttentionArgs const& args, std::
   std::int64_t const key_column = (shape.heads + kv_head) * size;
   std::int64_t const value_column = (shape.heads + shape.kv_heads + kv_head) * size;
   Tiles const tiles = cut_tiles(shape, scratch);
+  FirstKeys const first = first_keys(args, batch);
   T const* const row = row_of<T const>(args.qkv, first_token);
   pack_transposed(row + key_column, args.qkv.stride, tiles.keys_transposed, shape.sequence, size);
   pack_transposed(row + value_column, args.qkv.stride, tiles.values_transposed, shape.sequence, size);
@@ -144,7 +150,7 @@ template <class T> void attention_backward_unit(AttentionArgs const& args, std::
     float const* const log_sum_exp = row_of<float const>(args.log_sum_exp, batch * shape.heads + head);
     for (std::int64_t begin = 0; begin < shape.sequence; begin += query_block) {
       Queries const at{first_token, head, begin, smaller(query_block, shape.sequence - begin)};
-      backward_block<T>(args, tiles, at, log_sum_exp);
+      backward_block<T>(args, tiles, first, at, log_sum_exp);
     }
   }
   T* const out_row = row_of<T>(args.dqkv, first_token);

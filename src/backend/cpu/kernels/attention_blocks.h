@@ -7,14 +7,40 @@
 
 namespace jreg::backend::cpu::JREG_KERNEL_LEVEL {
 
-/// Query rows and keys of one block of scores. Key blocks start at multiples of query blocks, so that every query of
-/// a block sees at least the first key of each key block it meets.
+/// Query rows and keys of one block of scores. Key blocks start at multiples of query blocks, so that causality alone
+/// lets every query of a block see at least the first key of each key block it meets.
 constexpr std::int64_t query_block = 32;
 constexpr std::int64_t key_block = 256;
 static_assert(key_block % query_block == 0 && attention_chunk % query_block == 0 && key_block % lanes == 0);
 
 inline std::int64_t smaller(std::int64_t a, std::int64_t b) {
   return a < b ? a : b;
+}
+
+/// Where each query's keys begin: the first of its document.
+struct FirstKeys {
+  std::int32_t const* of_query;  // (sequence); null: 0 for all
+
+  std::int64_t at(std::int64_t query) const { return of_query == nullptr ? 0 : of_query[query]; }
+  /// Where the key blocks of the queries from `query` on begin: as first keys never fall, none of these sees less.
+  std::int64_t block_at(std::int64_t query) const { return at(query) / query_block * query_block; }
+};
+
+inline FirstKeys first_keys(AttentionArgs const& args, std::int64_t batch) {
+  if (args.first.data == nullptr) return {nullptr};
+  return {static_cast<std::int32_t const*>(args.first.data) + batch * args.shape.sequence};
+}
+
+/// Which keys of a block one query sees: [begin, end), counted from the block's first; none where end <= begin.
+struct Visible {
+  std::int64_t begin;
+  std::int64_t end;
+};
+
+/// Of the keys [key, key + keys).
+inline Visible visible_keys(FirstKeys const& first, std::int64_t query, std::int64_t key, std::int64_t keys) {
+  std::int64_t const begin = first.at(query) - key;
+  return {begin > 0 ? begin : 0, smaller(keys, query - key + 1)};
 }
 
 /// to (rows, padded columns) = from (rows, columns) * factor; the padding becomes zero.
