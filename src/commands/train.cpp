@@ -12,8 +12,7 @@
 #include "base/log.h"
 #include "config/parse.h"
 #include "config/validate.h"
-#include "data/sampler.h"
-#include "data/token_file.h"
+#include "data/dataset.h"
 #include "jump/weights.h"
 #include "mpi/session.h"
 #include "train/benchmark.h"
@@ -38,13 +37,23 @@ struct Request {
   }
 };
 
-/// Whether a token file can be read, fills a sequence, and fits the vocabulary as far as its beginning tells.
-void check_tokens(std::string const& prefix, config::Config const& config) {
+/// Whether tokens fit the vocabulary as far as their beginning tells.
+void check_tokens(data::TokenStream const& stream, std::int64_t vocab) {
   constexpr std::int64_t looked_at = std::int64_t{1} << 20;
-  data::TokenFile const file{prefix};
-  data::Sampler::sequential(file.tokens(), config.train.sequence_length);
-  std::vector<std::int32_t> tokens(static_cast<std::size_t>(std::min(file.tokens(), looked_at)));
-  file.read(0, tokens, config.model.vocab);
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(std::min(stream.tokens(), looked_at)));
+  stream.read(0, tokens, vocab);
+}
+
+/// Whether all token files can be read, fill a sequence and fit the vocabulary.
+void check_data(config::Config const& config) {
+  if (config.data.train.empty() && config.data.sources.empty()) {
+    throw UserError("data.train is empty: give the prefix of a token file (jreg tokenize), or data.sources");
+  }
+  data::Dataset const dataset{config.data, config.train.sequence_length, config.run.seed};
+  for (std::size_t i = 0; i < dataset.sources(); ++i) check_tokens(dataset.stream(i), config.model.vocab);
+  if (config.data.validation.empty()) return;
+  check_tokens(*data::open_stream(config.data.validation, config.data, config.train.sequence_length),
+               config.model.vocab);
 }
 
 /// Everything about the request that can be checked without the other ranks.
@@ -56,10 +65,7 @@ void check(Request& request) {
   jump::depth_weights(config.jreg.weights, config.jreg.penalty, config.model.layers);
   train::check_start_options(request.arguments.resume, request.arguments.fork);
   if (request.arguments.benchmark) return;
-  if (config.data.train.empty())
-    throw UserError("data.train is empty: give the prefix of a token file (jreg tokenize)");
-  check_tokens(config.data.train, config);
-  if (!config.data.validation.empty()) check_tokens(config.data.validation, config);
+  check_data(config);
 }
 
 int run(Request const& request) {

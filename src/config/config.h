@@ -84,11 +84,31 @@ struct ModelConfig {
 
 struct DataConfig {
   std::string train;
+  std::string sources;
   std::string validation;
+  std::string format = "auto";
+  bool document_mask = false;
+  std::int64_t eos = -1;
 
   template <class Visit> void each(Visit&& visit) {
-    visit("data.train", train, Rule::any(), "prefix of the training tokens (PREFIX.bin and PREFIX.idx)");
-    visit("data.validation", validation, Rule::any(), "prefix of the validation tokens; empty: no validation loss");
+    visit(
+        "data.train", train, Rule::any(),
+        "training tokens: prefix of PREFIX.bin and PREFIX.idx, or files of another data.format (a path, a pattern, or "
+        "several with commas)");
+    visit("data.sources", sources, Rule::any(),
+          "instead of data.train, a mixture: PATH:WEIGHT, PATH:WEIGHT, ... Sequences come from each source in "
+          "proportion to its weight; weights need not sum to 1");
+    visit("data.validation", validation, Rule::any(),
+          "validation tokens, named like data.train; empty: no validation loss");
+    visit("data.format", format, Rule::one_of({"auto", "megatron", "llmc", "raw16", "raw32"}),
+          "of all token files: megatron (.bin and .idx), llmc (llm.c's .bin, 16 or 32 bits), raw16 or raw32 (ids "
+          "without a header, as nanoGPT writes them), or auto: megatron or llmc, whichever a file is");
+    visit("data.document_mask", document_mask, Rule::any(),
+          "tokens do not attend to earlier documents of their sequence, and positions restart with each document. The "
+          "last token of a document still learns to predict the first of the next");
+    visit("data.eos", eos, Rule::at_least(-1),
+          "data.document_mask: a document also ends behind every token of this id; needed where the format does not "
+          "tell where documents begin. -1: none");
   }
 };
 

@@ -1,6 +1,7 @@
 #include "config/validate.h"
 
 #include "base/error.h"
+#include "config/sources.h"
 
 namespace jreg::config {
 namespace {
@@ -15,6 +16,16 @@ void divides(std::int64_t whole, char const* whole_name, std::int64_t part, char
 void check_size(char const* name, std::int64_t value) {
   constexpr std::int64_t limit = std::int64_t{1} << 31;
   if (value >= limit) throw UserError("{} = {}: must be less than {}", name, value, limit);
+}
+
+void validate_data(DataConfig const& data, std::int64_t vocab) {
+  if (!data.sources.empty()) {
+    if (!data.train.empty()) {
+      throw UserError("data.train = {} and data.sources = {}: give one of them", data.train, data.sources);
+    }
+    parse_sources(data.sources);
+  }
+  if (data.eos >= vocab) throw UserError("data.eos = {} is not below model.vocab = {}", data.eos, vocab);
 }
 
 }  // namespace
@@ -51,6 +62,7 @@ void validate_model(ModelConfig const& model) {
 
 void validate(Config const& config, std::int64_t world) {
   validate_model(config.model);
+  validate_data(config.data, config.model.vocab);
   ModelConfig const& model = config.model;
   std::int64_t const tensor = config.mesh.tensor;
   if (tensor > world) throw UserError("mesh.tensor = {} is more than the {} ranks of this run", tensor, world);

@@ -22,18 +22,44 @@ std::int64_t BatchPlan::first_sample(std::int64_t step, std::int64_t micro) cons
   return step * global_batch_ + data_rank_ * per_rank_ + micro * micro_batch_;
 }
 
-void load(TokenFile const& file, Sampler const& sampler, std::int64_t first_global_index, std::int64_t count,
-          std::int64_t vocab, std::span<std::int32_t> inputs, std::span<std::int32_t> targets) {
-  auto const length = static_cast<std::size_t>(sampler.sequence_length());
-  expect_equal(inputs.size(), static_cast<std::size_t>(count) * length, "load: size of inputs");
-  expect_equal(targets.size(), inputs.size(), "load: size of targets");
+namespace {
+
+/// Sequence `row` of a batch.
+void load_sample(Sample const& sample, std::size_t row, std::size_t length, std::int64_t vocab,
+                 DocumentRule const& rule, HostBatch const& batch) {
+  auto const input = batch.inputs.subspan(row * length, length);
+  auto const target = batch.targets.subspan(row * length, length);
+  sample.stream->read(sample.offset, input, vocab);
+  std::ranges::copy(input.subspan(1), target.begin());
+  sample.stream->read(sample.offset + static_cast<std::int64_t>(length), target.last(1), vocab);
+  if (rule.mask) {
+    find_documents(*sample.stream, sample.offset, input, rule.eos, batch.first.subspan(row * length, length));
+  }
+}
+
+void check_sizes(std::int64_t count, std::int64_t length, DocumentRule const& rule, HostBatch const& batch) {
+  expect_equal(batch.inputs.size(), static_cast<std::size_t>(count * length), "load: size of inputs");
+  expect_equal(batch.targets.size(), batch.inputs.size(), "load: size of targets");
+  if (rule.mask) expect_equal(batch.first.size(), batch.inputs.size(), "load: size of first");
+}
+
+}  // namespace
+
+void load(Dataset& dataset, std::int64_t sequence_length, std::int64_t first_global_index, std::int64_t count,
+          std::int64_t vocab, DocumentRule const& rule, HostBatch const& batch) {
+  check_sizes(count, sequence_length, rule, batch);
   for (std::int64_t i = 0; i < count; ++i) {
-    std::int64_t const first = sampler.token_offset(first_global_index + i);
-    auto const input = inputs.subspan(static_cast<std::size_t>(i) * length, length);
-    auto const target = targets.subspan(static_cast<std::size_t>(i) * length, length);
-    file.read(first, input, vocab);
-    std::ranges::copy(input.subspan(1), target.begin());
-    file.read(first + sampler.sequence_length(), target.last(1), vocab);
+    load_sample(dataset.sample(first_global_index + i), static_cast<std::size_t>(i),
+                static_cast<std::size_t>(sequence_length), vocab, rule, batch);
+  }
+}
+
+void load(TokenStream const& stream, Sampler const& sampler, std::int64_t first_global_index, std::int64_t count,
+          std::int64_t vocab, DocumentRule const& rule, HostBatch const& batch) {
+  check_sizes(count, sampler.sequence_length(), rule, batch);
+  for (std::int64_t i = 0; i < count; ++i) {
+    load_sample({&stream, sampler.token_offset(first_global_index + i)}, static_cast<std::size_t>(i),
+                static_cast<std::size_t>(sampler.sequence_length()), vocab, rule, batch);
   }
 }
 

@@ -3,8 +3,10 @@
 #include <cstdint>
 #include <span>
 
+#include "data/dataset.h"
+#include "data/documents.h"
 #include "data/sampler.h"
-#include "data/token_file.h"
+#include "data/token_stream.h"
 
 namespace jreg::data {
 
@@ -30,9 +32,20 @@ private:
   std::int64_t micro_batch_;
 };
 
-/// Fills inputs and targets, (count, sequence_length) each, with samples [first_global_index, first_global_index +
-/// count); targets are inputs moved on by one token. Allocates nothing. Throws DataError for ids outside `vocab`.
-void load(TokenFile const& file, Sampler const& sampler, std::int64_t first_global_index, std::int64_t count,
-          std::int64_t vocab, std::span<std::int32_t> inputs, std::span<std::int32_t> targets);
+/// Where a batch goes, (count, sequence_length) each.
+struct HostBatch {
+  std::span<std::int32_t> inputs;
+  std::span<std::int32_t> targets;     // the inputs moved on by one token
+  std::span<std::int32_t> first = {};  // see find_documents; filled where the rule masks documents
+};
+
+/// Fills a batch with samples [first_global_index, first_global_index + count). Allocates nothing. Throws DataError for
+/// ids outside `vocab`. The last token of a document has the first of the next as its target, as in Megatron-LM
+/// without --eod-mask-loss: all runs then count the same targets.
+void load(Dataset& dataset, std::int64_t sequence_length, std::int64_t first_global_index, std::int64_t count,
+          std::int64_t vocab, DocumentRule const& rule, HostBatch const& batch);
+/// The same of one stream and sampler.
+void load(TokenStream const& stream, Sampler const& sampler, std::int64_t first_global_index, std::int64_t count,
+          std::int64_t vocab, DocumentRule const& rule, HostBatch const& batch);
 
 }  // namespace jreg::data

@@ -1,8 +1,19 @@
 #include "data/sampler.h"
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 
 namespace jreg::data {
+namespace {
+
+/// The first source has the order of a run without a mixture.
+RandomStream epochs_of(std::int64_t seed, std::size_t source) {
+  std::string const name = "data order: epochs";
+  return {static_cast<std::uint64_t>(seed), source == 0 ? name : fmt::format("{} of source {}", name, source)};
+}
+
+}  // namespace
 
 Sampler::Sampler(std::int64_t tokens, std::int64_t sequence_length, std::optional<RandomStream> epochs)
     : sequence_length_{sequence_length}, samples_{0}, epochs_{epochs} {
@@ -16,8 +27,8 @@ Sampler::Sampler(std::int64_t tokens, std::int64_t sequence_length, std::optiona
   samples_ = (tokens - 1) / sequence_length;
 }
 
-Sampler::Sampler(std::int64_t tokens, std::int64_t sequence_length, std::int64_t seed)
-    : Sampler{tokens, sequence_length, RandomStream{static_cast<std::uint64_t>(seed), "data order: epochs"}} {}
+Sampler::Sampler(std::int64_t tokens, std::int64_t sequence_length, std::int64_t seed, std::size_t source)
+    : Sampler{tokens, sequence_length, std::optional{epochs_of(seed, source)}} {}
 
 Sampler Sampler::sequential(std::int64_t tokens, std::int64_t sequence_length) {
   return Sampler{tokens, sequence_length, std::nullopt};

@@ -12,8 +12,9 @@ namespace jreg::data {
 /// also the first of its neighbour in the file.
 class Sampler {
 public:
-  /// Shuffled windows, in a new order each epoch. Throws UserError when `tokens` do not fill one sample.
-  Sampler(std::int64_t tokens, std::int64_t sequence_length, std::int64_t seed);
+  /// Shuffled windows, in a new order each epoch; sources of a mixture have orders of their own. Throws UserError when
+  /// `tokens` do not fill one sample.
+  Sampler(std::int64_t tokens, std::int64_t sequence_length, std::int64_t seed, std::size_t source = 0);
   /// Windows in file order, the same each epoch: for validation and probes.
   static Sampler sequential(std::int64_t tokens, std::int64_t sequence_length);
 

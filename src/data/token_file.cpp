@@ -143,6 +143,17 @@ std::int64_t TokenFile::document_begin(std::int64_t i) const {
   return index_value<std::int64_t>(pointers_at_, sequence) / static_cast<std::int64_t>(token_format::size_of(type_));
 }
 
+std::int64_t TokenFile::next_document(std::int64_t position) const {
+  expect(position >= 0 && position < tokens_, "next_document: the position lies in the stream");
+  std::int64_t low = 0;  // document_begin(low) <= position < document_begin(high), which is tokens_ at the end
+  std::int64_t high = documents_;
+  while (high - low > 1) {
+    std::int64_t const middle = low + (high - low) / 2;
+    (document_begin(middle) <= position ? low : high) = middle;
+  }
+  return document_begin(high);
+}
+
 template <class Id>
 void TokenFile::read_as(std::int64_t first_token, std::span<std::int32_t> out, std::int64_t vocab) const {
   std::byte const* const from = data_.data() + static_cast<std::size_t>(first_token) * sizeof(Id);

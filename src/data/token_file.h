@@ -7,11 +7,12 @@
 
 #include "data/mapped_file.h"
 #include "data/token_format.h"
+#include "data/token_stream.h"
 
 namespace jreg::data {
 
 /// The tokens of PREFIX.bin / PREFIX.idx (Megatron's indexed dataset), memory-mapped, as one stream in file order.
-class TokenFile {
+class TokenFile : public TokenStream {
 public:
   /// `prefix` may also name the .bin or the .idx. Throws UserError when a file is missing, DataError naming file and
   /// fault when the pair is malformed or holds no token.
@@ -22,14 +23,15 @@ public:
 
   /// Path without .bin or .idx.
   std::string const& prefix() const noexcept { return prefix_; }
-  std::int64_t tokens() const noexcept { return tokens_; }
+  std::string const& name() const noexcept override { return prefix_; }
+  std::int64_t tokens() const noexcept override { return tokens_; }
   std::int64_t documents() const noexcept { return documents_; }
   /// Position in the stream of the first token of document `i`; `i` = documents() gives tokens().
   std::int64_t document_begin(std::int64_t i) const;
 
-  /// Copies tokens [first_token, first_token + out.size()). Throws DataError naming file, position and id when an id is
-  /// negative or not below `vocab`.
-  void read(std::int64_t first_token, std::span<std::int32_t> out, std::int64_t vocab) const;
+  void read(std::int64_t first_token, std::span<std::int32_t> out, std::int64_t vocab) const override;
+  bool knows_documents() const noexcept override { return true; }
+  std::int64_t next_document(std::int64_t position) const override;
 
 private:
   void check();

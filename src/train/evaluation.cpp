@@ -7,7 +7,7 @@
 
 namespace jreg::train {
 
-Evaluator::Evaluator(TrainingSession& session, BatchFeeder& feeder, data::TokenFile const& file, Interrupt interrupt)
+Evaluator::Evaluator(TrainingSession& session, BatchFeeder& feeder, data::TokenStream const& file, Interrupt interrupt)
     : session_{session},
       feeder_{feeder},
       file_{file},

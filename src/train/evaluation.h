@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "data/sampler.h"
-#include "data/token_file.h"
+#include "data/token_stream.h"
 #include "store/trajectory.h"
 #include "train/batches.h"
 #include "train/session.h"
@@ -21,7 +21,7 @@ public:
 
   /// `file` must outlive this. Throws UserError when it has no whole sequence.
   Evaluator(
-      TrainingSession& session, BatchFeeder& feeder, data::TokenFile const& file,
+      TrainingSession& session, BatchFeeder& feeder, data::TokenStream const& file,
       Interrupt interrupt = [] { return false; });
 
   /// Mean cross entropy, nats per token, of the first `sequences` windows of the file (all where it has fewer).
@@ -37,7 +37,7 @@ private:
 
   TrainingSession& session_;
   BatchFeeder& feeder_;
-  data::TokenFile const& file_;
+  data::TokenStream const& file_;
   Interrupt interrupt_;
   data::Sampler windows_;
   PackedSums sums_;

@@ -14,10 +14,17 @@ void Trainer::log_header() const {
   log::info("model: {} layers, hidden {}, heads {}/{}, ffn {}, vocabulary {}: {} parameters", c.model.layers,
             c.model.hidden, c.model.heads, c.model.kv_heads, c.model.ffn, c.model.vocab,
             session_.store().registry().global_size());
-  log::info("data: {} tokens in {}; an update takes {} sequences of {} = {} tokens, {} at a time on a data rank",
-            files_.train.tokens(), files_.train.prefix(), c.train.global_batch, c.train.sequence_length,
-            session_.tokens_per_update(), session_.micro_batch());
-  if (!files_.validation) log::info("data.validation is empty: probes look at the first training sequences");
+  for (std::size_t i = 0; i < files_.train.sources(); ++i) {
+    data::TokenStream const& stream = files_.train.stream(i);
+    log::info("data: {:.6g} % of the sequences from {}: {} tokens, {:.3g} epoch(s) in the whole run",
+              100 * files_.train.proportion(i), stream.name(), stream.tokens(),
+              files_.train.epochs(i, c.train.steps * c.train.global_batch));
+  }
+  if (c.data.document_mask) log::info("documents: attention stays within each, and positions restart");
+  log::info("an update takes {} sequences of {} = {} tokens, {} at a time on a data rank", c.train.global_batch,
+            c.train.sequence_length, session_.tokens_per_update(), session_.micro_batch());
+  if (!files_.validation)
+    log::info("data.validation is empty: probes look at the first sequences of {}", files_.train.stream(0).name());
   log::info("JREG: penalty {}, weights {}, lambda {}, final state {}", c.jreg.penalty, c.jreg.weights, c.jreg.lambda,
             c.jreg.final_state);
   log::info("memory of this rank's tensors: {:.1f} MB", static_cast<double>(backend_.bytes_in_use()) / 1e6);

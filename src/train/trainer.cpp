@@ -55,8 +55,11 @@ std::optional<store::RunFolder> take_run_folder(config::Config const& config, Tr
 Trainer::Files Trainer::open_files(config::Config const& config, mpi::Communicator const& world) {
   std::optional<Files> files;
   store::agree(world, [&] {
-    files.emplace(Files{data::TokenFile{config.data.train}, std::nullopt});
-    if (!config.data.validation.empty()) files->validation.emplace(config.data.validation);
+    std::int64_t const length = config.train.sequence_length;
+    files.emplace(Files{data::Dataset{config.data, length, config.run.seed}, nullptr});
+    if (!config.data.validation.empty()) {
+      files->validation = data::open_stream(config.data.validation, config.data, length);
+    }
   });
   return std::move(*files);
 }
@@ -71,15 +74,15 @@ Trainer::Trainer(config::Config const& config, TrainArguments const& arguments, 
       backend_{backend},
       mesh_{world, backend, static_cast<int>(config.mesh.tensor), config.model.kv_heads, config.mesh.sequence_parallel},
       session_{config, backend, mesh_},
-      sampler_{files_.train.tokens(), config.train.sequence_length, config.run.seed},
       plan_{config.train.global_batch, mesh_.at().data_size, mesh_.at().data, config.train.micro_batch},
-      feeder_{backend, config.train.sequence_length, session_.micro_batch()},
+      feeder_{
+          backend, config.train.sequence_length, session_.micro_batch(), {config.data.document_mask, config.data.eos}},
       hosts_{world.all_gather(host_name())},
       pace_{mesh_, hosts_, config.record.log_interval},
       updater_{session_, config.jreg, true,
                [this](std::int64_t step, std::int64_t micro) {
                  watchdog_.mark(Phase::reading, step + 1);
-                 model::MicroBatch const batch = feeder_.load(files_.train, sampler_, plan_.first_sample(step, micro),
+                 model::MicroBatch const batch = feeder_.load(files_.train, plan_.first_sample(step, micro),
                                                               plan_.micro_batch(), config_.model.vocab);
                  watchdog_.mark(Phase::computing, step + 1);
                  return batch;
@@ -88,7 +91,7 @@ Trainer::Trainer(config::Config const& config, TrainArguments const& arguments, 
                  pace_.computed();
                  watchdog_.mark(Phase::reduction, step_ + 1);
                }},
-      evaluator_{session_, feeder_, files_.validation ? *files_.validation : files_.train,
+      evaluator_{session_, feeder_, files_.validation ? *files_.validation : files_.train.stream(0),
                  [this] {
                    watchdog_.mark();
                    return SignalWatch::raised_anywhere(mesh_.world());

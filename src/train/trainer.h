@@ -6,8 +6,7 @@
 #include "base/exit_code.h"
 #include "config/config.h"
 #include "data/batch.h"
-#include "data/sampler.h"
-#include "data/token_file.h"
+#include "data/dataset.h"
 #include "mpi/communicator.h"
 #include "store/checkpoint.h"
 #include "store/dynamics.h"
@@ -65,8 +64,8 @@ public:
 
 private:
   struct Files {  // opened on every rank
-    data::TokenFile train;
-    std::optional<data::TokenFile> validation;
+    data::Dataset train;
+    std::unique_ptr<data::TokenStream> validation;  // may be absent
   };
   static Files open_files(config::Config const& config, mpi::Communicator const& world);
   Start choose_start() const;
@@ -100,7 +99,6 @@ private:
   backend::Backend& backend_;
   mesh::Mesh mesh_;
   TrainingSession session_;
-  data::Sampler sampler_;
   data::BatchPlan plan_;
   BatchFeeder feeder_;
   std::vector<std::string> hosts_;  // by rank

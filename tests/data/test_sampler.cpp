@@ -8,6 +8,7 @@
 #include "data/batch.h"
 #include "data/sampler.h"
 #include "data/scratch.h"
+#include "data/token_file.h"
 #include "data/token_writer.h"
 
 namespace jreg::data {
@@ -110,7 +111,7 @@ TEST(LoadBatch, TargetsAreInputsMovedOnByOne) {
   Sampler const sampler{file.tokens(), 10, 5};
   std::vector<std::int32_t> inputs(30);
   std::vector<std::int32_t> targets(30);
-  load(file, sampler, 8, 3, 101, inputs, targets);  // crosses into the second epoch
+  load(file, sampler, 8, 3, 101, {}, {inputs, targets});  // crosses into the second epoch
   for (std::int64_t i = 0; i < 3; ++i) {
     std::int64_t const offset = sampler.token_offset(8 + i);
     for (std::int64_t t = 0; t < 10; ++t) {
@@ -125,8 +126,8 @@ TEST(LoadBatch, ChecksTheLastTargetToo) {
   TokenFile const file = counting_file(folder, 5);
   std::vector<std::int32_t> inputs(4);
   std::vector<std::int32_t> targets(4);
-  load(file, Sampler::sequential(5, 4), 0, 1, 5, inputs, targets);
-  EXPECT_THROW(load(file, Sampler::sequential(5, 4), 0, 1, 4, inputs, targets), DataError);
+  load(file, Sampler::sequential(5, 4), 0, 1, 5, {}, {inputs, targets});
+  EXPECT_THROW(load(file, Sampler::sequential(5, 4), 0, 1, 4, {}, {inputs, targets}), DataError);
 }
 
 TEST(LoadBatch, SequencesOfOneToken) {
@@ -134,7 +135,7 @@ TEST(LoadBatch, SequencesOfOneToken) {
   TokenFile const file = counting_file(folder, 4);
   std::vector<std::int32_t> inputs(3);
   std::vector<std::int32_t> targets(3);
-  load(file, Sampler::sequential(4, 1), 0, 3, 4, inputs, targets);
+  load(file, Sampler::sequential(4, 1), 0, 3, 4, {}, {inputs, targets});
   EXPECT_EQ(inputs, (std::vector<std::int32_t>{0, 1, 2}));
   EXPECT_EQ(targets, (std::vector<std::int32_t>{1, 2, 3}));
 }
