@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "config/refusal.h"
+#include "config/sources.h"
 
 namespace jreg::config {
 namespace {
@@ -152,6 +153,43 @@ TEST(Validate, ScheduleMustBeConsistent) {
                 long_decay(c);
               }),
               AllOf(HasSubstr("optim.decay_steps = 1001"), HasSubstr("train.steps = 1000")));
+}
+
+TEST(ValidateData, RefusesTrainAndSourcesTogether) {
+  EXPECT_THAT(refused([](Config& c) {
+                c.data.train = "a";
+                c.data.sources = "b:1";
+              }),
+              AllOf(HasSubstr("data.train = a"), HasSubstr("data.sources = b:1")));
+}
+
+TEST(ValidateData, RefusesAnEosOutsideTheVocabulary) {
+  EXPECT_THAT(refused([](Config& c) { c.data.eos = c.model.vocab; }),
+              AllOf(HasSubstr("data.eos"), HasSubstr("model.vocab")));
+}
+
+TEST(ParseSources, ReadsPathsAndWeights) {
+  auto const sources = parse_sources("data/a:0.7, /b c/d*.bin : 3e-1 ,s3:x:0");
+  ASSERT_EQ(sources.size(), 3U);
+  EXPECT_EQ(sources[0].path, "data/a");
+  EXPECT_EQ(sources[0].weight, 0.7);
+  EXPECT_EQ(sources[1].path, "/b c/d*.bin");
+  EXPECT_EQ(sources[1].weight, 0.3);
+  EXPECT_EQ(sources[2].path, "s3:x");
+  EXPECT_EQ(sources[2].weight, 0);
+}
+
+TEST(ParseSources, RefusesWhatIsNoMixture) {
+  auto const refused_text = [](char const* text) { return refused([text](Config& c) { c.data.sources = text; }); };
+  EXPECT_THAT(refused_text("a:0.7, b"), HasSubstr("\"b\" is not PATH:WEIGHT"));
+  EXPECT_THAT(refused_text("a:0.7,, b:1"), HasSubstr("is not PATH:WEIGHT"));
+  EXPECT_THAT(refused_text(":0.7"), HasSubstr("is not PATH:WEIGHT"));
+  EXPECT_THAT(refused_text("a:-1, b:2"), AllOf(HasSubstr("weight of a = -1"), HasSubstr("at least 0")));
+  EXPECT_THAT(refused_text("a:1, b:nan"), AllOf(HasSubstr("weight of b"), HasSubstr("finite number")));
+  EXPECT_THAT(refused_text("a:inf"), HasSubstr("finite number"));
+  EXPECT_THAT(refused_text("a:1x"), HasSubstr("finite number"));
+  EXPECT_THAT(refused_text("a:"), HasSubstr("finite number"));
+  EXPECT_THAT(refused_text("a:0, b:0.0"), HasSubstr("sum to 0"));
 }
 
 }  // namespace

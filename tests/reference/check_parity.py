@@ -6,6 +6,7 @@
 For each case it writes a folder with
     config.cfg    the case as the program's config file
     input.h5      /weights/<Hugging Face name> float32;  /tokens (updates, B, S + 1) int32
+                  /first (B, S) int32 where the case masks documents
 runs the dumper once on all folders, and reads in each
     output.h5     /update_k/{loss, jreg, displacement, jump_rate, angle, relative_update, cosine_std, hidden_norm,
                   histogram, logits, gradients/<Hugging Face name>}
@@ -41,9 +42,10 @@ def reference_of(case):
     weights = reference.random_weights(case.model, generator, case.growth)
     tokens = torch.randint(0, case.model.vocab, (UPDATES, case.batch, case.sequence + 1), generator=generator)
     gates = torch.zeros(case.model.layers, dtype=torch.float64)
+    first = torch.tensor(case.first()) if case.documents else None
     updates = []
     for step in range(UPDATES):
-        update = reference.update_gradients(weights, tokens[step], case.model, case.jreg, step, gates)
+        update = reference.update_gradients(weights, tokens[step], case.model, case.jreg, step, gates, first)
         updates.append(update)
         gates = update.gates
     return weights, tokens, updates
@@ -70,6 +72,8 @@ def write_case(case, folder, weights, tokens):
         for name, value in weights.items():
             file["weights/" + name] = value.numpy().astype(numpy.float32)
         file["tokens"] = tokens.numpy().astype(numpy.int32)
+        if case.documents:
+            file["first"] = numpy.array(case.first(), dtype=numpy.int32)
 
 
 def distance(ours, wanted):

@@ -104,10 +104,17 @@ def rope_frequencies(model):
     return (1 - keep) * frequency / scaling.factor + keep * frequency
 
 
-def rotate(heads, frequency):
-    """heads (B, S, heads, head_size): pairs (i, i + head_size/2) turned by position * frequency[i]."""
-    position = torch.arange(heads.shape[1], dtype=frequency.dtype)
-    angle = torch.outer(position, frequency)[None, :, None, :]
+def positions_in_documents(first):
+    """first (B, S): index in the sequence of the first token of each token's document -> position in the document."""
+    return torch.arange(first.shape[1])[None, :] - first
+
+
+def rotate(heads, frequency, position=None):
+    """heads (B, S, heads, head_size): pairs (i, i + head_size/2) turned by position * frequency[i]. position (B, S) or,
+    where it is None, the index in the sequence."""
+    if position is None:
+        position = torch.arange(heads.shape[1])[None, :]
+    angle = (position[:, :, None].to(frequency.dtype) * frequency)[:, :, None, :]
     first, second = heads.chunk(2, dim=-1)
     cosine, sine = angle.cos().to(heads.dtype), angle.sin().to(heads.dtype)
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
@@ -117,22 +124,27 @@ def rms_norm(x, gain, eps):
     return x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + eps) * gain
 
 
-def attention(x, weights, prefix, model):
-    """x (B, S, H) normed; the output projection's result (B, S, H)."""
+def attention(x, weights, prefix, model, first=None):
+    """x (B, S, H) normed; the output projection's result (B, S, H). first (B, S): see positions_in_documents; tokens
+    see their own document only."""
     batch, sequence, _ = x.shape
+    if first is None:
+        first = torch.zeros(batch, sequence, dtype=torch.long)
+    position = positions_in_documents(first)
 
     def heads_of(name, count):
         return (x @ weights[prefix + name].T).view(batch, sequence, count, model.head_size)
 
     frequency = rope_frequencies(model)
-    query = rotate(heads_of("q_proj.weight", model.heads), frequency)
-    key = rotate(heads_of("k_proj.weight", model.kv_heads), frequency)
+    query = rotate(heads_of("q_proj.weight", model.heads), frequency, position)
+    key = rotate(heads_of("k_proj.weight", model.kv_heads), frequency, position)
     value = heads_of("v_proj.weight", model.kv_heads)
     group = model.heads // model.kv_heads  # consecutive query heads share a key/value head
     key, value = key.repeat_interleave(group, dim=2), value.repeat_interleave(group, dim=2)
     scores = torch.einsum("bqhd,bkhd->bhqk", query, key) / math.sqrt(model.head_size)
     future = torch.ones(sequence, sequence, dtype=torch.bool).triu(1)
-    mixed = scores.masked_fill(future, -math.inf).softmax(dim=-1)
+    elsewhere = first[:, :, None] != first[:, None, :]  # (B, query, key)
+    mixed = scores.masked_fill((future | elsewhere)[:, None], -math.inf).softmax(dim=-1)
     out = torch.einsum("bhqk,bkhd->bqhd", mixed, value)
     return out.reshape(batch, sequence, -1) @ weights[prefix + "o_proj.weight"].T
 
@@ -143,15 +155,15 @@ def mlp(x, weights, prefix):
     return (torch.sigmoid(gate) * gate * up) @ weights[prefix + "down_proj.weight"].T
 
 
-def forward(weights, tokens, model, final_state="block"):
-    """tokens (B, S + 1): inputs are the first S of each sequence, targets the last S."""
+def forward(weights, tokens, model, final_state="block", first=None):
+    """tokens (B, S + 1): inputs are the first S of each sequence, targets the last S. first (B, S): see attention."""
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
     state = weights["model.embed_tokens.weight"][inputs]
     states = [state]
     for layer in range(model.layers):
         block = f"model.layers.{layer}."
         normed = rms_norm(state, weights[block + "input_layernorm.weight"], model.norm_eps)
-        state = state + attention(normed, weights, block + "self_attn.", model)
+        state = state + attention(normed, weights, block + "self_attn.", model, first)
         normed = rms_norm(state, weights[block + "post_attention_layernorm.weight"], model.norm_eps)
         state = state + mlp(normed, weights, block + "mlp.")
         states.append(state)
@@ -258,10 +270,11 @@ class Update:
     gates: torch.Tensor  # (L) for the next update
 
 
-def update_gradients(weights, tokens, model, jreg, step, gates):
-    """Everything an update computes before the optimizer; `gates` (L) are those of the update before."""
+def update_gradients(weights, tokens, model, jreg, step, gates, first=None):
+    """Everything an update computes before the optimizer; `gates` (L) are those of the update before;
+    first (B, S): see attention."""
     weights = {name: value.detach().clone().requires_grad_() for name, value in weights.items()}
-    result = forward(weights, tokens, model, jreg.final_state)
+    result = forward(weights, tokens, model, jreg.final_state, first)
     displacement = ((1 - cosines(result.states)) / 2).mean(dim=1)
     strength = jreg.lambda_at(step)
 

@@ -39,6 +39,7 @@ class Case:
     micro_batch: int = 0
     seed: int = 1
     growth: tuple = ()  # see random_weights
+    documents: tuple = ()  # where documents begin after the first, by sequence of the batch; none: no document mask
 
     def fits(self, data, tensor, sequence_parallel):
         """Whether the mesh divides this case."""
@@ -52,6 +53,13 @@ class Case:
             and (model.kv_heads % tensor == 0 or tensor % model.kv_heads == 0)
             and (not sequence_parallel or micro * self.sequence % tensor == 0)
         )
+
+    def first(self):
+        """(B, S) lists: index of the first token of each token's document; None without a document mask."""
+        if not self.documents:
+            return None
+        return [[max([0, *(begin for begin in self.documents[row % len(self.documents)] if begin <= token)])
+                 for token in range(self.sequence)] for row in range(self.batch)]
 
     def config(self):
         """The case as the program's config file."""
@@ -67,6 +75,7 @@ class Case:
         lines += [f"{name} = {value}" for name, value in vars(self.optim).items() if name != "steps"]
         lines += ["[train]", f"steps = {self.optim.steps}", f"sequence_length = {self.sequence}",
                   f"global_batch = {self.batch}", f"micro_batch = {self.micro_batch}"]
+        lines += ["[data]", f"document_mask = {str(bool(self.documents)).lower()}"]
         lines += ["[jreg]", f"penalty = {jreg.penalty}", f"weights = {jreg.weights}", f"lambda = {jreg.strength}",
                   f"warmup_steps = {jreg.warmup_steps}", f"final_state = {jreg.final_state}"]
         return "\n".join(lines) + "\n"
@@ -99,6 +108,7 @@ CASES = [
     Case("listed_weights_warm_up", Model(kv_heads=4), Jreg("displacement", "1,0,2.5", 12.0, 3, "normed"), micro_batch=1,
          seed=8),
     Case("one_short_sequence", Model(), Jreg("displacement", "linear", 4.0), sequence=2, batch=1, seed=9),
+    Case("documents", Model(), Jreg("displacement", "linear", 4.0), documents=((3,), (1, 2, 6), ()), seed=15),
     # Sizes for meshes.
     Case("even_displacement", even(kv_heads=4), Jreg("displacement", "linear", 4.0), sequence=8, batch=4, seed=10),
     Case("even_tied_normed", even(kv_heads=2, tie_embeddings=True), Jreg("displacement", "uniform", 4.0, 0, "normed"),
@@ -107,4 +117,9 @@ CASES = [
          seed=12),
     Case("even_tied_jump_normed", even(kv_heads=2, tie_embeddings=True, layers=4, rope_scaling=short_context),
          Jreg("jump", "power:0.5", 8.0, 4, "normed"), sequence=8, batch=4, micro_batch=1, growth=rising, seed=14),
+    # Documents in micro-batches; borders in, at and next to blocks of the program's attention.
+    Case("even_documents", even(kv_heads=2, rope_theta=100.0), Jreg("displacement", "linear", 4.0), sequence=8, batch=4,
+         micro_batch=1, documents=((4,), (), (1, 7), (3, 4)), seed=16),
+    Case("even_long_documents", even(kv_heads=1, layers=2), Jreg("displacement", "linear", 4.0), sequence=304, batch=4,
+         documents=((33, 34), (290,), (), (256,)), seed=17),
 ]

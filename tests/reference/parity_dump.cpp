@@ -103,6 +103,9 @@ public:
         adamw_{config.optim, backend, mesh_, store_, buckets_, config.mesh.zero1},
         norm_{backend, store_, mesh_, adamw_.owned(), config.mesh.zero1} {}
 
+  /// Where the documents of each sequence begin, (B, S): see model::MicroBatch.
+  void mask_documents(std::vector<std::int32_t> first) { first_ = std::move(first); }
+
   void load_weights(h5::File const& input) {
     for (std::size_t i = 0; i < store_.registry().all().size(); ++i) {
       params::Parameter const& p = store_.registry()[i];
@@ -155,6 +158,7 @@ private:
   jump::Penalty penalty_;
   optim::AdamW adamw_;
   optim::GradientNorm norm_;
+  std::vector<std::int32_t> first_;  // (B, S), or empty
 };
 
 /// Sequences [first, first + micro_) of the batch as inputs and targets.
@@ -222,6 +226,7 @@ Update Dump::update(std::int64_t step, std::span<std::int32_t const> tokens) {
   std::int64_t const count = config_.train.global_batch * length;
   OwnTensor const inputs{backend_, DType::i32, 1, micro_ * length};
   OwnTensor const targets{backend_, DType::i32, 1, micro_ * length};
+  OwnTensor const begins{backend_, DType::i32, 1, micro_ * length};
   OwnTensor const loss{backend_, DType::f64, 1, 1};
   OwnTensor const sums{backend_, DType::f64, layers + 1, backend::angular_sums};
   OwnTensor const histogram{backend_, DType::i64, layers, jump::histogram_bins};
@@ -236,7 +241,12 @@ Update Dump::update(std::int64_t step, std::span<std::int32_t const> tokens) {
     std::int64_t const first = mesh_.at().data * per_rank_ + done;
     bool const last = done + micro_ == per_rank_;
     fill(inputs.view, targets.view, tokens, first);
-    model::MicroBatch const micro{.tokens = inputs.view, .targets = targets.view, .sequences = micro_};
+    model::MicroBatch micro{.tokens = inputs.view, .targets = targets.view, .first = {}, .sequences = micro_};
+    if (!first_.empty()) {
+      micro.first = begins.view;
+      backend_.copy_from_host(begins.view.data, first_.data() + first * length,
+                              static_cast<std::size_t>(begins.view.bytes()));
+    }
     model_.forward(micro);
     model_.add_statistics(sums.view);
     model_.add_histograms(histogram.view);
@@ -312,6 +322,11 @@ void run_case(std::filesystem::path const& folder, config::Config const& config,
 
   Dump dump{config, world, backend};
   dump.load_weights(input);
+  if (config.data.document_mask) {
+    std::vector<std::int32_t> first(shape[1] * (shape[2] - 1));
+    h5::read(h5::open_dataset(input.get(), "first"), DType::i32, first.data());
+    dump.mask_documents(std::move(first));
+  }
   std::size_t const batch = shape[1] * shape[2];
   std::vector<Update> updates;
   for (std::size_t step = 0; step < shape[0]; ++step) {

@@ -199,6 +199,14 @@ class Network(unittest.TestCase):
         self.assertTrue(torch.equal(before[:, :5], after[:, :5]))
         self.assertGreater(relative(after[:, 5:], before[:, 5:]), 1e-3)
 
+    def test_packed_documents_equal_the_same_alone(self):
+        first = torch.tensor([[0, 0, 0, 3, 4, 4, 4], [0] * 7, [0, 1, 1, 1, 1, 1, 6]])
+        packed = reference.forward(self.weights, self.tokens, self.model, first=first)
+        for row, begins in enumerate(([0, 3, 4, 7], [0, 7], [0, 1, 6, 7])):
+            for begin, end in zip(begins, begins[1:]):
+                alone = reference.forward(self.weights, self.tokens[row:row + 1, begin:end + 1], self.model)
+                self.assertLess(relative(packed.logits[row, begin:end], alone.logits[0]), 1e-13)
+
     def test_cross_entropy_equals_torch(self):
         result = reference.forward(self.weights, self.tokens, self.model)
         wanted = torch.nn.functional.cross_entropy(result.logits.reshape(-1, self.model.vocab),
