@@ -1,4 +1,4 @@
-"""Token files against an independent writer and reader of Megatron's indexed dataset, in numpy and struct.
+"""Token files against independent writers and readers of Megatron's and llm.c's datasets, in numpy and struct.
 
 Usage: token_interchange.py TOKEN_TOOL, with the program in $JREG.
 """
@@ -44,8 +44,16 @@ def read_dataset(prefix):
     return code, [numpy.concatenate(sequences[a:b]) for a, b in zip(starts[:-1], starts[1:])]
 
 
-def tokens_read_by(tool, prefix, vocab):
-    done = subprocess.run([tool, prefix, str(vocab)], check=True, capture_output=True, text=True)
+def write_llmc(path, tokens, wide):
+    """As llm.c's write_datafile: 256 integers, then the ids."""
+    header = numpy.zeros(256, dtype=numpy.int32)
+    header[:3] = (20240801, 7, len(tokens)) if wide else (20240520, 1, len(tokens))
+    with open(path, "wb") as out:
+        out.write(header.tobytes() + numpy.asarray(tokens, numpy.uint32 if wide else numpy.uint16).tobytes())
+
+
+def tokens_read_by(tool, prefix, vocab, data_format="auto"):
+    done = subprocess.run([tool, data_format, prefix, str(vocab)], check=True, capture_output=True, text=True)
     return [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
 
 
@@ -60,9 +68,29 @@ def main():
         documents[3][0] = numpy.array([0, top])
         write_dataset(prefix, code, documents)
         expected = [[int(token) for sequence in document for token in sequence] for document in documents]
+        expected = [tokens for tokens in expected if tokens]  # an empty document leaves no line
         assert tokens_read_by(tool, prefix, 2**31) == expected, f"type {code}"
-        refused = subprocess.run([tool, prefix, str(top)], capture_output=True, text=True, check=False)
+        refused = subprocess.run([tool, "megatron", prefix, str(top)], capture_output=True, text=True, check=False)
         assert refused.returncode == 65 and f"id {top}" in refused.stderr, refused
+
+    for wide, top in ((False, 65535), (True, 2**31 - 1)):
+        shards = [random.integers(0, top, count, endpoint=True) for count in (1, 700, 33)]
+        shards[1][5] = top
+        expected = [int(token) for shard in shards for token in shard]
+        for number, shard in enumerate(shards):
+            write_llmc(os.path.join(folder.name, f"llmc_{wide}_{number:03d}.bin"), shard, wide)
+        pattern = os.path.join(folder.name, f"llmc_{wide}_*.bin")
+        paths = [pattern.replace("*", f"{number:03d}") for number in range(3)]
+        for name in (pattern, ", ".join(paths)):
+            assert tokens_read_by(tool, name, 2**31) == [expected], name
+        assert tokens_read_by(tool, paths[1], 2**31, "llmc") == [[int(token) for token in shards[1]]]
+        refused = subprocess.run([tool, "llmc", pattern, str(top)], capture_output=True, text=True, check=False)
+        assert refused.returncode == 65 and f"{paths[1]}: token 5 (byte {1024 + 5 * (2 + 2 * wide)})" in refused.stderr
+        bare = os.path.join(folder.name, f"bare_{wide}.bin")
+        shards[1].astype("<u4" if wide else "<u2").tofile(bare)
+        assert tokens_read_by(tool, bare, 2**31, "raw32" if wide else "raw16") == [[int(t) for t in shards[1]]]
+        refused = subprocess.run([tool, "auto", bare, "70000"], capture_output=True, text=True, check=False)
+        assert refused.returncode == 2 and "data.format = raw16 or raw32" in refused.stderr, refused
 
     texts = ["naïve text\nwith two lines\n", "second document"]
     files = []
