@@ -35,6 +35,12 @@ std::string ByteTokenizer::decode(std::span<std::int32_t const> ids) const {
 
 std::unique_ptr<Tokenizer> make_tokenizer(std::string const& name) {
   if (name == "byte") return std::make_unique<ByteTokenizer>();
+  if (name.ends_with(".json")) {
+    throw UserError(
+        "--tokenizer {}: a tokenizer.json of Hugging Face is used by tools/tokenize_hf.py, which writes the "
+        "same files",
+        name);
+  }
   return std::make_unique<SentencePieceTokenizer>(SentencePieceTokenizer::from_file(name));
 }
 
