@@ -118,10 +118,17 @@ void check_changes(config::Config const& config, store::KeyValues const& stored,
                    MayChange&& may_change) {
   std::vector<std::string> refused;
   bool architecture = false;
-  for (auto const& [key, value] : key_values(config)) {
-    auto const before = std::ranges::find(stored, key, &std::pair<std::string, std::string>::first);
-    if (before == stored.end() || before->second == value) continue;
-    std::string const change = fmt::format("{} {} -> {}", key, before->second, value);
+  // An older program's checkpoint does not know every key: it did what the default of such a key stands for.
+  store::KeyValues known = key_values({});
+  for (auto const& [key, value] : stored) {
+    auto const at = std::ranges::find(known, key, &std::pair<std::string, std::string>::first);
+    if (at != known.end()) at->second = value;
+  }
+  store::KeyValues const now = key_values(config);
+  for (std::size_t i = 0; i < now.size(); ++i) {
+    auto const& [key, value] = now[i];
+    if (known[i].second == value) continue;
+    std::string const change = fmt::format("{} {} -> {}", key, known[i].second, value);
     bool const model = key.starts_with("model.");
     if (!model && may_change(key)) {
       log::info("changed since the checkpoint: {}", change);

@@ -72,6 +72,22 @@ TEST(CheckSameRun, RefusesWhatChangesTheMathematicsUnlessAllowed) {
   EXPECT_NO_THROW(check_same_run(other, stored, {"optim.learning_rate"}));
 }
 
+TEST(CheckSameRun, WhatAnOlderCheckpointDoesNotKnowStandsAtItsDefault) {
+  store::KeyValues stored = key_values({});
+  std::erase_if(stored, [](auto const& entry) { return entry.first == "data.document_mask"; });
+  EXPECT_NO_THROW(check_same_run({}, stored, {}));
+  EXPECT_THROW(check_same_run(with("data.document_mask", "true"), stored, {}), UserError);
+}
+
+TEST(CheckSameRun, LetsWhatIsTrainedOnChangeOnlyWhenAllowed) {
+  for (auto const& [key, value] :
+       {std::pair{"data.train", "x"}, std::pair{"data.sources", "x:1"}, std::pair{"data.format", "raw16"},
+        std::pair{"data.document_mask", "true"}, std::pair{"data.eos", "2"}}) {
+    EXPECT_THROW(check_same_run(with(key, value), key_values({}), {}), UserError) << key;
+    EXPECT_NO_THROW(check_same_run(with(key, value), key_values({}), {key})) << key;
+  }
+}
+
 TEST(CheckSameRun, NeverLetsTheArchitectureChange) {
   EXPECT_THROW(check_same_run(with("model.layers", "3"), key_values({}), {"model.layers"}), UserError);
 }
