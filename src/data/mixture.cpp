@@ -18,7 +18,7 @@ std::vector<std::int64_t> shares_of(std::vector<double> const& weights) {
   double unit = 1;                         // power of ten of the largest weight's first digit
   double const largest = std::ranges::max(weights);
   while (largest >= unit * 10) unit *= 10;
-  while (largest < unit) unit /= 10;
+  while (largest < unit && unit > 1e-290) unit /= 10;  // below that its reciprocal, or itself, is no number
   double scale = 1;
   std::vector<std::int64_t> shares(weights.size());
   for (int digits = 0;; ++digits, scale *= 10) {

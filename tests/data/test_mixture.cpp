@@ -110,6 +110,9 @@ TEST(Mixture, DecimalWeightsAreWholeSharesAndRepeat) {
 
 TEST(Mixture, RefusesAWeightThatCannotBeToldFromZero) {
   EXPECT_THAT(message_of<UserError>([] { Mixture({1, 1e-15}); }), HasSubstr("weight 1e-15 is too small"));
+  EXPECT_THROW(Mixture({5e-324, 5e-324}), UserError);
+  EXPECT_EQ((Mixture{{1e300, 3e300}}.period()), 4);
+  EXPECT_EQ((Mixture{{1e-280, 3e-280}}.period()), 4);
 }
 
 class DatasetTest : public testing::Test {

@@ -18,8 +18,7 @@ void check_shape(AttentionShape const& shape, Tensor const& qkv, Tensor const& f
     std::int64_t const position = token % shape.sequence;
     std::int32_t const lowest = position == 0 ? 0 : keys[token - 1];
     expect(lowest <= keys[token] && keys[token] <= position,
-           "the first token that attention sees never falls, and "
-           "is none of the future");
+           "the first token that attention sees never falls and is none of the future");
   }
 }
 
