@@ -2,8 +2,9 @@
 
 #include <unistd.h>
 
-#include <csignal>
-#include <initializer_list>
+#include <array>
+#include <condition_variable>
+#include <mutex>
 
 #include "base/exit_code.h"
 
@@ -19,12 +20,22 @@ void on_signal(int) {
   if (received >= 3) _exit(static_cast<int>(ExitCode::retry));
 }
 
+constexpr std::array signals{SIGUSR1, SIGTERM, SIGINT};
+
 void set_handler(void (*handler)(int)) {
   struct sigaction action {};
   action.sa_handler = handler;
   sigemptyset(&action.sa_mask);
   action.sa_flags = SA_RESTART;
-  for (int const signal : {SIGUSR1, SIGTERM, SIGINT}) sigaction(signal, &action, nullptr);
+  for (int const signal : signals) sigaction(signal, &action, nullptr);
+}
+
+/// Handlers run on this thread while it waits.
+void take_signals(std::stop_token const& stop) {
+  std::mutex mutex;
+  std::condition_variable_any never;
+  std::unique_lock lock{mutex};
+  never.wait(lock, stop, [] { return false; });
 }
 
 }  // namespace
@@ -32,10 +43,17 @@ void set_handler(void (*handler)(int)) {
 SignalWatch::SignalWatch() {
   received = 0;
   set_handler(on_signal);
+  taker_ = std::jthread{take_signals};  // before the signals are blocked here, so that they are not there
+  sigset_t ours;
+  sigemptyset(&ours);
+  for (int const signal : signals) sigaddset(&ours, signal);
+  pthread_sigmask(SIG_BLOCK, &ours, &before_);
 }
 
 SignalWatch::~SignalWatch() {
+  taker_ = {};
   set_handler(SIG_DFL);
+  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
 }
 
 bool SignalWatch::raised() noexcept {

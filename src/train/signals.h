@@ -1,11 +1,16 @@
 #pragma once
 
+#include <csignal>
+#include <thread>
+
 #include "mpi/communicator.h"
 
 namespace jreg::train {
 
 /// Catches SIGUSR1, SIGTERM and SIGINT for as long as it lives: the first two of them ask for a checkpoint and an end,
-/// a third ends the process at once with exit code 75. At most one may exist.
+/// a third ends the process at once with exit code 75. At most one may exist, made before any other thread: its own
+/// thread takes the signals, and all threads that begin later leave them to it. oneDNN's products keep values where a
+/// handler on their thread's stack overwrites them.
 class SignalWatch {
 public:
   SignalWatch();
@@ -17,6 +22,10 @@ public:
   static bool raised() noexcept;
   /// Whether any rank was; collective, and the same on every rank.
   static bool raised_anywhere(mpi::Communicator const& world);
+
+private:
+  sigset_t before_{};  // signals that were blocked
+  std::jthread taker_;
 };
 
 }  // namespace jreg::train

@@ -6,7 +6,12 @@
 #include "train/session.h"
 #include "train/signals.h"
 
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
 #include <csignal>
+#include <thread>
 
 namespace jreg::train {
 namespace {
@@ -41,8 +46,28 @@ TEST(ModelFlop, CountsMatricesAndAttentionOfTheDocumentedShape) {
 TEST(SignalWatch, SeesASignal) {
   SignalWatch const watch;
   EXPECT_FALSE(SignalWatch::raised());
-  std::raise(SIGUSR1);
+  kill(getpid(), SIGUSR1);
+  for (int i = 0; i < 1000 && !SignalWatch::raised(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds{5});
   EXPECT_TRUE(SignalWatch::raised());
+}
+
+TEST(SignalWatch, KeepsHandlersAwayFromOtherThreads) {
+  SignalWatch const watch;
+  std::jthread const later{[] {
+    sigset_t blocked;
+    pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
+    for (int const signal : {SIGUSR1, SIGTERM, SIGINT}) EXPECT_EQ(sigismember(&blocked, signal), 1);
+  }};
+  std::raise(SIGUSR1);  // to this thread alone
+  EXPECT_FALSE(SignalWatch::raised());
+  sigset_t waiting;
+  sigpending(&waiting);
+  EXPECT_EQ(sigismember(&waiting, SIGUSR1), 1);
+  int taken = 0;
+  sigset_t usr1;
+  sigemptyset(&usr1);
+  sigaddset(&usr1, SIGUSR1);
+  sigwait(&usr1, &taken);  // or it would end the process when the watch does
 }
 
 config::Config with(std::string const& key, std::string const& value) {
