@@ -15,6 +15,7 @@
 #include "store/dynamics.h"
 #include "store/manifest.h"
 #include "store/retention.h"
+#include "store/tensor_source.h"
 #include "store/trajectory.h"
 
 // A checkpoint is a folder RUN/checkpoints/step_00001000:
@@ -78,22 +79,19 @@ void check_hash(std::filesystem::path const& folder, FileEntry const& file);
 FileEntry describe_file(std::filesystem::path const& folder, std::string const& name);
 
 /// Loads from a checkpoint folder, any rectangle of any tensor, whatever mesh wrote it. Not collective.
-class CheckpointReader {
+class CheckpointReader : public TensorSource {
 public:
   /// Reads the manifest and checks all file sizes. Throws UserError where `folder` is no checkpoint, DataError naming
   /// the file where it is damaged.
   explicit CheckpointReader(std::filesystem::path folder);
 
-  std::filesystem::path const& folder() const { return folder_; }
+  std::filesystem::path const& folder() const override { return folder_; }
   Manifest const& manifest() const { return manifest_; }
   State const& state() const { return manifest_.state; }
 
-  /// The tensor's whole shape and type; null when there is no such tensor.
-  TensorEntry const* find(TensorKind kind, std::string const& name) const;
-
-  /// Reads `part` of a tensor into host memory, row-major, converted to `dtype`. A file's hash is checked before it is
-  /// first opened. Throws DataError when a file is damaged, or there is no such tensor or part.
-  void read_slice(TensorKind kind, std::string const& name, Rectangle const& part, DType dtype, void* host);
+  TensorEntry const* find(TensorKind kind, std::string const& name) const override;
+  /// A file's hash is checked before it is first opened.
+  void read_slice(TensorKind kind, std::string const& name, Rectangle const& part, DType dtype, void* host) override;
 
   /// The history up to the step of this checkpoint (checks and reads index.h5).
   Trajectory trajectory();

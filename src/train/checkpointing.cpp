@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "train/weights.h"
 
 namespace jreg::train {
 namespace {
@@ -15,21 +16,6 @@ namespace {
 constexpr std::array kinds{std::pair{optim::StateKind::weight, store::TensorKind::weight},
                            std::pair{optim::StateKind::first_moment, store::TensorKind::moment1},
                            std::pair{optim::StateKind::second_moment, store::TensorKind::moment2}};
-
-/// Reads the rows of a part into `values`, whose rows that only pad the vocabulary are set to 0.
-void read_rows(store::CheckpointReader& reader, store::TensorKind kind, params::Parameter const& parameter,
-               std::int64_t row_begin, std::int64_t row_end, std::vector<float>& values) {
-  values.assign(static_cast<std::size_t>((row_end - row_begin) * parameter.local_columns()), 0.0F);
-  std::string const& name = parameter.declared.name;
-  store::TensorEntry const* const entry = reader.find(kind, name);
-  if (entry == nullptr) throw DataError("{}: holds no tensor {}", reader.folder().string(), name);
-  if (!(entry->shape == shape_of(parameter))) {
-    throw DataError("{}: tensor {} is {} x {}, the model's is {} x {}", reader.folder().string(), name,
-                    entry->shape.rows, entry->shape.columns, parameter.declared.rows, parameter.declared.columns);
-  }
-  store::Rectangle const part = rectangle_of(parameter, row_begin, row_end);
-  if (!part.empty()) reader.read_slice(kind, name, part, DType::f32, values.data());
-}
 
 bool changes_freely(std::string const& key) {
   for (char const* const prefix : {"mesh.", "log.", "eval.", "probe.", "checkpoint."}) {
@@ -40,15 +26,6 @@ bool changes_freely(std::string const& key) {
 }
 
 }  // namespace
-
-store::Rectangle rectangle_of(params::Parameter const& parameter, std::int64_t row_begin, std::int64_t row_end) {
-  return {std::min(row_begin, parameter.declared.rows), std::min(row_end, parameter.declared.rows),
-          parameter.column_begin, parameter.column_end};
-}
-
-store::Shape shape_of(params::Parameter const& parameter) {
-  return {parameter.declared.rows, parameter.declared.columns, parameter.vector()};
-}
 
 Snapshot::Snapshot(TrainingSession const& session) : session_{session}, parts_{session.adamw().written()} {
   std::size_t size = 0;
@@ -86,11 +63,10 @@ void restore(TrainingSession& session, store::CheckpointReader& reader) {
         reader.folder().string());
   }
   params::Registry const& registry = session.store().registry();
+  load_weights(reader, registry, [&](params::Range range, float const* values) {
+    session.adamw().write(optim::StateKind::weight, range, values);
+  });
   std::vector<float> values;
-  for (params::Parameter const& parameter : registry.all()) {
-    read_rows(reader, store::TensorKind::weight, parameter, parameter.row_begin, parameter.row_end, values);
-    session.adamw().write(optim::StateKind::weight, {parameter.offset, parameter.end()}, values.data());
-  }
   for (auto const& [kind, file_kind] : kinds) {
     if (kind == optim::StateKind::weight) continue;
     for (params::RowPart const& part : session.adamw().owned()) {

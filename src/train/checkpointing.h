@@ -7,10 +7,6 @@
 
 namespace jreg::train {
 
-/// Rectangle of the whole tensor that a part is, without the rows that only pad the vocabulary.
-store::Rectangle rectangle_of(params::Parameter const& parameter, std::int64_t row_begin, std::int64_t row_end);
-store::Shape shape_of(params::Parameter const& parameter);
-
 /// Host memory for a copy of this rank's share of a checkpoint, used again for each copy.
 class Snapshot {
 public:
