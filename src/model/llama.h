@@ -61,7 +61,8 @@ public:
   void set_measure(bool measure) noexcept { options_.measure = measure; }
 
   Dimensions const& dimensions() const noexcept { return dims_; }
-  std::size_t activation_bytes() const noexcept { return arena_.bytes(); }
+  /// All memory of forward and backward passes, for the largest micro-batch.
+  Activations const& memory() const noexcept { return whole_; }
 
 private:
   backend::Tensor const& state(std::size_t layer) const;
@@ -90,6 +91,6 @@ private:
 
 /// Sizes of this rank's part of the model.
 Dimensions dimensions(config::ModelConfig const& config, params::Registry const& registry, LlamaParameters const& index,
-                      LlamaOptions const& options, mesh::Mesh const& mesh);
+                      LlamaOptions const& options, backend::Backend const& backend, mesh::Mesh const& mesh);
 
 }  // namespace jreg::model

@@ -24,6 +24,7 @@ public:
   void copy_to_host(void* host, void const* memory, std::size_t bytes) override;
   void copy_from_host(void* memory, void const* host, std::size_t bytes) override;
   void synchronize() override {}
+  std::size_t logits_bytes() const override { return std::size_t{8} << 20U; }
 
   std::size_t bytes_in_use() const override { return bytes_in_use_; }
   std::size_t peak_bytes() const override { return peak_bytes_; }
