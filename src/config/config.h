@@ -117,6 +117,7 @@ struct TrainConfig {
   std::int64_t sequence_length = 256;
   std::int64_t global_batch = 8;
   std::int64_t micro_batch = 0;
+  std::string recompute = "none";
   std::string on_nonfinite = "stop";
 
   template <class Visit> void each(Visit&& visit) {
@@ -125,6 +126,10 @@ struct TrainConfig {
     visit("train.global_batch", global_batch, Rule::at_least(1), "sequences per update, over all ranks");
     visit("train.micro_batch", micro_batch, Rule::at_least(0),
           "sequences per data rank in one forward and backward pass; 0: all of them at once");
+    visit("train.recompute", recompute, Rule::one_of({"none", "attention", "mlp", "block"}),
+          "what backward computes again instead of keeping it of every block, the same bits for less memory: none, "
+          "attention (queries, keys, values, attention), mlp (gate and up), or block (all between two blocks' hidden "
+          "states; with mesh.tensor this repeats one sum over the tensor ranks a block)");
     visit("train.on_nonfinite", on_nonfinite, Rule::one_of({"stop", "skip"}),
           "NaN or Inf in loss or gradient: stop all ranks before the update, or skip that update and count it");
   }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/error.h"
+
 namespace jreg::model {
 
 using backend::Tensor;
@@ -11,8 +13,50 @@ std::int64_t logits_chunk(Dimensions const& dims, std::int64_t tokens) {
   return std::clamp<std::int64_t>(dims.logits_elements / dims.vocab_rows / 64 * 64, 64, std::max<std::int64_t>(tokens, 64));
 }
 
+Recompute recompute_named(std::string const& name) {
+  if (name == "none") return Recompute::none;
+  if (name == "attention") return Recompute::attention;
+  if (name == "mlp") return Recompute::mlp;
+  expect(name == "block", "train.recompute holds one of its names");
+  return Recompute::block;
+}
+
+namespace {
+
+/// Every block's tensors. A block shares with the first what is computed again, and without a backward pass all.
+std::vector<BlockActivations> place_blocks(backend::Placer& placer, Dimensions const& dims, DType dtype,
+                                           std::int64_t sequences, bool with_backward, Recompute recompute) {
+  backend::AttentionShape const shape = dims.attention(sequences);
+  std::int64_t const tokens = shape.tokens();
+  std::int64_t const local = tokens / dims.token_split;
+  bool const whole = recompute == Recompute::block;
+  std::vector<BlockActivations> blocks;
+  BlockActivations b;
+  for (std::int64_t block = 0; block < dims.layers; ++block) {
+    bool const first = block == 0;
+    if (first || with_backward) {
+      b.attention_rstd = placer.tensor(DType::f32, 1, local);
+      b.mlp_rstd = placer.tensor(DType::f32, 1, local);
+    }
+    if (first || (with_backward && !whole && recompute != Recompute::attention)) {
+      b.qkv = placer.tensor(dtype, tokens, shape.qkv_columns());
+      b.log_sum_exp = placer.tensor(DType::f32, sequences * dims.heads, dims.sequence);
+      b.attended = placer.tensor(dtype, tokens, shape.query_columns());
+    }
+    // As large as the hidden state between blocks: keeping it, too, would double what `block` leaves.
+    if (first || (with_backward && !whole)) b.middle = placer.tensor(dtype, local, dims.hidden);
+    if (first || (with_backward && !whole && recompute != Recompute::mlp)) {
+      b.gate_up = placer.tensor(dtype, tokens, 2 * dims.ffn);
+    }
+    blocks.push_back(b);
+  }
+  return blocks;
+}
+
+}  // namespace
+
 Activations Activations::place(backend::Placer& placer, Dimensions const& dims, DType dtype, std::int64_t sequences,
-                               bool with_backward) {
+                               bool with_backward, Recompute recompute) {
   backend::AttentionShape const shape = dims.attention(sequences);
   std::int64_t const tokens = shape.tokens();
   std::int64_t const local = tokens / dims.token_split;
@@ -20,21 +64,7 @@ Activations Activations::place(backend::Placer& placer, Dimensions const& dims, 
   bool const split = dims.token_split > 1;
 
   Activations a;
-  // Without a backward pass every block may write over the one before, but for the hidden states that the
-  // statistics compare.
-  std::int64_t const kept = with_backward ? dims.layers : 1;
-  for (std::int64_t block = 0; block < kept; ++block) {
-    BlockActivations b;
-    b.attention_rstd = placer.tensor(DType::f32, 1, local);
-    b.qkv = placer.tensor(dtype, tokens, shape.qkv_columns());
-    b.log_sum_exp = placer.tensor(DType::f32, sequences * dims.heads, dims.sequence);
-    b.attended = placer.tensor(dtype, tokens, shape.query_columns());
-    b.middle = placer.tensor(dtype, local, hidden);
-    b.mlp_rstd = placer.tensor(DType::f32, 1, local);
-    b.gate_up = placer.tensor(dtype, tokens, 2 * dims.ffn);
-    a.blocks.push_back(b);
-  }
-  a.blocks.resize(static_cast<std::size_t>(dims.layers), a.blocks.front());
+  a.blocks = place_blocks(placer, dims, dtype, sequences, with_backward, recompute);
   for (std::int64_t state = 0; state <= dims.layers; ++state) {
     a.hidden.push_back(placer.tensor(dtype, local, hidden));
     backend::AngularRows rows;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "backend/arena.h"
@@ -27,7 +28,20 @@ struct Dimensions {
   }
 };
 
-/// What a block keeps for its backward pass. T: tokens of the micro-batch; t: this rank's tokens between blocks.
+/// What is not kept for the backward pass but computed again in it, by the same operations on the same numbers: every
+/// setting gives the same bits. Hidden states between blocks, their angular rows and the norms' rstd are always kept.
+enum class Recompute {
+  none,
+  attention,  // again: qkv, attention. Costs these; no collective is repeated
+  mlp,        // again: gate_up. Costs that product; no collective is repeated
+  block,      // again: both of the above and `middle`, and with it the sum over tensor ranks behind attention
+};
+
+/// Of the names above, as train.recompute holds them.
+Recompute recompute_named(std::string const& name);
+
+/// What a block keeps for its backward pass. T: tokens of the micro-batch; t: this rank's tokens between blocks. What
+/// is computed again lies in memory that all blocks share; behind a forward pass it is the last block's.
 struct BlockActivations {
   backend::Tensor attention_rstd;  // (1, t) f32
   backend::Tensor qkv;             // (T, qkv_columns) rotated
@@ -39,7 +53,7 @@ struct BlockActivations {
 };
 
 /// Memory of one micro-batch's forward and backward pass. Hidden states are kept as stored between blocks; normed
-/// states and SwiGLU outputs are computed again in backward, which costs one pass over memory each.
+/// states and SwiGLU outputs are always computed again in backward, which costs one pass over memory each.
 struct Activations {
   std::vector<BlockActivations> blocks;       // L
   std::vector<backend::Tensor> hidden;        // L + 1: (t, H) h_0 .. h_L, block outputs
@@ -50,7 +64,7 @@ struct Activations {
   // Scratch of the pass.
   backend::Tensor normed;             // (t, H)
   backend::Tensor full;               // (T, H) gathered tokens; only where tokens are split
-  backend::Tensor partial;            // (T, H) what tensor ranks sum
+  backend::Tensor partial;            // (T, H) what tensor ranks sum; before, in backward, gathered gradients
   backend::Tensor local;              // (t, H) this rank's tokens of it; only where tokens are split
   backend::Tensor mlp;                // (T, ffn)
   backend::Tensor mlp_gradient;       // (T, ffn)
@@ -64,7 +78,7 @@ struct Activations {
 
   /// Tensors for up to `sequences` sequences; backward's scratch only where `with_backward`.
   static Activations place(backend::Placer& placer, Dimensions const& dims, DType dtype, std::int64_t sequences,
-                           bool with_backward);
+                           bool with_backward, Recompute recompute);
   /// The same memory seen as a micro-batch of fewer sequences.
   Activations first(Dimensions const& dims, std::int64_t sequences) const;
 };

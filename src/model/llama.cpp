@@ -39,8 +39,8 @@ Llama::Llama(config::ModelConfig const& config, LlamaParameters index, LlamaOpti
       exchange_{mesh},
       arena_{backend,
              [&](backend::Placer& placer) {
-               whole_ =
-                   Activations::place(placer, dims_, store.dtype(), options.largest_micro_batch, options.with_backward);
+               whole_ = Activations::place(placer, dims_, store.dtype(), options.largest_micro_batch,
+                                           options.with_backward, options.recompute);
                cosine_ = placer.tensor(DType::f32, dims_.sequence, dims_.head_size / 2);
                sine_ = placer.tensor(DType::f32, dims_.sequence, dims_.head_size / 2);
              }},
@@ -162,6 +162,16 @@ void Llama::final_norm_backward(std::span<double const> coefficients) {
   backend_.ops().norm_backward(args);
 }
 
+void Llama::attend_again(std::size_t block, MicroBatch const& batch, Between const& between) {
+  Activations const& a = now_;
+  BlockParameters const& p = index_.blocks[block];
+  BlockActivations const& b = a.blocks[block];
+  backend::Ops& ops = backend_.ops();
+  ops.norm_again(a.hidden[block], store_.weight(p.attention_norm), b.attention_rstd, a.normed);
+  ops.residual_norm(
+      {.residual = a.hidden[block], .delta = attention_forward(context_, p, a, b, batch, between), .hidden = b.middle});
+}
+
 void Llama::backward(MicroBatch const& batch, std::span<double const> coefficients, BackwardHooks const& hooks) {
   backend::Ops& ops = backend_.ops();
   Activations const& a = now_;
@@ -173,13 +183,18 @@ void Llama::backward(MicroBatch const& batch, std::span<double const> coefficien
   for (std::size_t block = layers; block-- > 0;) {
     BlockParameters const& p = index_.blocks[block];
     BlockActivations const& b = a.blocks[block];
-    ops.norm_backward({.normed_gradient = mlp_backward(context_, p, a, b, hooks.between),
+    // What the forward pass left in shared memory is the last block's.
+    Recompute const again = block + 1 == layers ? Recompute::none : options_.recompute;
+    bool const mlp_again = again == Recompute::mlp || again == Recompute::block;
+    if (again == Recompute::block) attend_again(block, batch, hooks.between);
+    ops.norm_backward({.normed_gradient = mlp_backward(context_, p, a, b, mlp_again, hooks.between),
                        .hidden = b.middle,
                        .gain = store_.weight(p.mlp_norm),
                        .rstd = b.mlp_rstd,
                        .hidden_gradient = a.hidden_gradient,
                        .gain_gradient = store_.gradient(p.mlp_norm)});
-    NormBackward begin{.normed_gradient = attention_backward(context_, p, a, b, a.hidden[block], batch, hooks.between),
+    NormBackward begin{.normed_gradient = attention_backward(context_, p, a, b, a.hidden[block], batch,
+                                                             again == Recompute::attention, hooks.between),
                        .hidden = a.hidden[block],
                        .gain = store_.weight(p.attention_norm),
                        .rstd = b.attention_rstd,

@@ -21,6 +21,7 @@ struct LlamaOptions {
   bool with_backward = true;
   bool measure = true;              // record the angular rows of the hidden states
   bool normed_final_state = false;  // h_L is the state after the final norm
+  Recompute recompute = Recompute::none;
 };
 
 /// What a backward pass tells its caller.
@@ -63,6 +64,8 @@ public:
   Dimensions const& dimensions() const noexcept { return dims_; }
   /// All memory of forward and backward passes, for the largest micro-batch.
   Activations const& memory() const noexcept { return whole_; }
+  /// Bytes of it on this rank, and of the tables of RoPE.
+  std::size_t activation_bytes() const noexcept { return arena_.bytes(); }
 
 private:
   backend::Tensor const& state(std::size_t layer) const;
@@ -70,6 +73,8 @@ private:
   /// The penalty's gradient at state `layer`; `angular` is absent where it has none.
   void add_angular(backend::NormBackward& args, std::size_t layer, std::span<double const> coefficients) const;
   void final_norm_backward(std::span<double const> coefficients);
+  /// The block's states up to `middle` from its input, where recompute is `block`.
+  void attend_again(std::size_t block, MicroBatch const& batch, Between const& between);
   void embedding_backward(MicroBatch const& batch);
 
   LlamaParameters index_;

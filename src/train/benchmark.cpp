@@ -97,9 +97,10 @@ void print_report(TrainingSession& session, std::span<Kind const> kinds, Measure
              session.store().registry().global_size(), session.tokens_per_update(), flop / 1e9,
              kinds[0].seconds.size());
   fmt::print(
-      "matrix product rate in this run, all ranks: {:.1f} GFLOP/s; tensors {:.1f} MB a rank, peak resident "
-      "{:.1f} MB\n\n",
+      "matrix product rate in this run, all ranks: {:.1f} GFLOP/s; tensors {:.1f} MB a rank, {:.1f} MB of them "
+      "activations (train.recompute = {}); peak resident {:.1f} MB\n\n",
       measured.gemm_rate / 1e9, static_cast<double>(backend.peak_bytes()) / 1e6,
+      static_cast<double>(session.model().activation_bytes()) / 1e6, session.config().train.recompute,
       static_cast<double>(peak_resident_bytes()) / 1e6);
   fmt::print("{:<24}{:>10}{:>10}{:>10}{:>10}{:>12}{:>11}{:>9}{:>11}\n", "", "median ms", "min ms", "10% ms", "90% ms",
              "tokens/s", "GFLOP/s", "of peak", "overhead");

@@ -22,7 +22,7 @@ bool changes_freely(std::string const& key) {
     if (key.starts_with(prefix)) return true;
   }
   return key == "run.dir" || key == "run.backend" || key == "run.step_deadline" || key == "run.drift_interval" ||
-         key == "train.micro_batch";
+         key == "train.micro_batch" || key == "train.recompute";
 }
 
 }  // namespace

@@ -34,8 +34,9 @@ void restore(TrainingSession& session, store::CheckpointReader& reader);
 void check_same_architecture(config::Config const& config, store::KeyValues const& stored);
 
 /// Throws UserError listing the keys in which `config` differs from the checkpoint's and that change the mathematics.
-/// Keys of mesh.*, log.*, eval.*, probe.*, checkpoint.*, run.dir, run.backend, run.step_deadline, run.drift_interval
-/// and train.micro_batch change freely (and are logged); keys in `allowed` too, unless they are the architecture's.
+/// Keys of mesh.*, log.*, eval.*, probe.*, checkpoint.*, run.dir, run.backend, run.step_deadline, run.drift_interval,
+/// train.micro_batch and train.recompute change freely (and are logged); keys in `allowed` too, unless they are the
+/// architecture's.
 void check_same_run(config::Config const& config, store::KeyValues const& stored,
                     std::vector<std::string> const& allowed);
 

@@ -27,7 +27,9 @@ void Trainer::log_header() const {
     log::info("data.validation is empty: probes look at the first sequences of {}", files_.train.stream(0).name());
   log::info("JREG: penalty {}, weights {}, lambda {}, final state {}", c.jreg.penalty, c.jreg.weights, c.jreg.lambda,
             c.jreg.final_state);
-  log::info("memory of this rank's tensors: {:.1f} MB", static_cast<double>(backend_.bytes_in_use()) / 1e6);
+  log::info("memory of this rank's tensors: {:.1f} MB, {:.1f} MB of them activations (train.recompute = {})",
+            static_cast<double>(backend_.bytes_in_use()) / 1e6,
+            static_cast<double>(session_.model().activation_bytes()) / 1e6, c.train.recompute);
   log::info("memory of this rank's copy for checkpoints: {:.1f} MB", static_cast<double>(saver_.bytes()) / 1e6);
   if (first_rank()) warn_of_narrow_binding();
 }

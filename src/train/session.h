@@ -28,6 +28,7 @@ public:
   params::Store& store() noexcept { return store_; }
   params::Store const& store() const noexcept { return store_; }
   model::Llama& model() noexcept { return model_; }
+  model::Llama const& model() const noexcept { return model_; }
   optim::AdamW& adamw() noexcept { return adamw_; }
   optim::AdamW const& adamw() const noexcept { return adamw_; }
   optim::GradientReducer& reducer() noexcept { return reducer_; }

@@ -1,7 +1,7 @@
 """Compares the program with the PyTorch reference on tiny models: logits, loss, R, statistics, every gradient tensor.
 
     check_parity.py --dumper BUILD/tests/reference/parity_dump [--launcher "mpirun -n 4"] [--data 2] [--tensor 2]
-                    [--sequence-parallel] [--zero1] [--case NAME ...] [--verbose]
+                    [--sequence-parallel] [--zero1] [--recompute block] [--case NAME ...] [--verbose]
 
 For each case it writes a folder with
     config.cfg    the case as the program's config file
@@ -166,6 +166,7 @@ def main():
     parser.add_argument("--tensor", type=int, default=1)
     parser.add_argument("--sequence-parallel", action="store_true")
     parser.add_argument("--zero1", action="store_true")
+    parser.add_argument("--recompute", default="none", help="train.recompute")
     parser.add_argument("--case", nargs="*", default=[])
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
@@ -186,11 +187,11 @@ def main():
         command = shlex.split(options.launcher) + [
             options.dumper, *map(str, folders), "--mesh.tensor", str(options.tensor),
             "--mesh.sequence_parallel", str(options.sequence_parallel).lower(),
-            "--mesh.zero1", str(options.zero1).lower()]
+            "--mesh.zero1", str(options.zero1).lower(), "--train.recompute", options.recompute]
         if subprocess.run(command).returncode != 0:
             sys.exit("failed: " + shlex.join(command))
         print(f"mesh {options.data}x{options.tensor}{' sequence parallel' * options.sequence_parallel}"
-              f"{' zero1' * options.zero1}: |ours - reference| / |reference|, limit {LIMIT:.0e}")
+              f"{' zero1' * options.zero1}, recompute {options.recompute}: |ours - reference| / |reference|, limit {LIMIT:.0e}")
         titles = ("logits", "loss", "R", "Psi", "zeta", "gradient", "AdamW")
         print(f"{'':5}{'case':26}" + "".join(f"{title:>9}" for title in titles))
         passed = [check_case(*case, options.verbose) for case in zip(cases, folders, results)]
