@@ -42,7 +42,7 @@ void RehearsalOps::linear_weight_gradient(Tensor const& dy, Tensor const& x, Ten
 
 void RehearsalOps::embedding(Tensor const& tokens, Tensor const& /*table*/, std::int64_t /*first_row*/,
                              Tensor const& out) {
-  add(Work::other, out.dtype, 0, {tokens, out, out});  // as many bytes of the table are read
+  add(Work::embedding, out.dtype, 0, {tokens, out, out});  // as many bytes of the table are read
 }
 
 void RehearsalOps::embedding_backward(Tensor const& tokens, Tensor const& dout, std::int64_t /*first_row*/,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <variant>
 #include <vector>
@@ -19,11 +20,12 @@ enum class Work : std::size_t {
   swiglu,
   classifier,          // cross entropy, but for its matrix products
   optimizer,
-  other                // embedding, sums over tokens, filling and copying
+  embedding,           // forward
+  other                // its backward, sums over tokens, filling and copying
 };
 inline constexpr std::array work_names{"matrix products", "attention", "attention backward", "norms and residuals",
                                        "RoPE",            "SwiGLU",    "cross entropy",      "optimizer",
-                                       "other"};
+                                       "embedding",       "other"};
 
 /// One operation: the sizes that a well-made kernel cannot go below. Each operand is read or written once.
 struct Operation {
