@@ -47,6 +47,11 @@ mpi::Communicator const& Mesh::world() const {
   return communicators_->world;
 }
 
+std::array<GroupTraffic, 4> Mesh::traffic() const {
+  return {GroupTraffic{"data", data().traffic()}, GroupTraffic{"tensor", tensor().traffic()},
+          GroupTraffic{"key/value replicas", kv_replica().traffic()}, GroupTraffic{"all", all().traffic()}};
+}
+
 std::string Mesh::description() const {
   return fmt::format("data {} x tensor {}{}", at_.data_size, at_.tensor_size,
                      sequence_parallel_ ? ", sequence parallel" : "");

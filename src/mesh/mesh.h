@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,6 +31,12 @@ struct Groups {
   std::unique_ptr<backend::Collective> all;
 };
 
+/// What has travelled in one group.
+struct GroupTraffic {
+  char const* group;
+  backend::TrafficCounts counts;
+};
+
 /// The ranks as a (data, tensor) grid, and the groups that collectives run over. Owns all communicators.
 class Mesh {
 public:
@@ -54,6 +61,9 @@ public:
   backend::Collective& all() const noexcept { return *groups_.all; }
   /// Ranks whose hidden states belong to different tokens: what sums over tokens travel over.
   backend::Collective& tokens() const noexcept { return sequence_parallel_ ? all() : data(); }
+
+  /// What this rank has sent in each group so far.
+  std::array<GroupTraffic, 4> traffic() const;
 
   /// "data 2 x tensor 4, sequence parallel"
   std::string description() const;

@@ -84,16 +84,6 @@ backend::rehearsal::Trace const& Rehearsal::update(Measure measure) {
   return backend_.trace();
 }
 
-backend::TrafficCounts const& Rehearsal::traffic(Group group) const {
-  switch (group) {
-    case Group::data: return mesh_.data().traffic();
-    case Group::tensor: return mesh_.tensor().traffic();
-    case Group::kv_replica: return mesh_.kv_replica().traffic();
-    case Group::all: break;
-  }
-  return mesh_.all().traffic();
-}
-
 Measure measure_of(config::Config const& config) {
   return config.jreg.lambda > 0 ? Measure::penalty : Measure::statistics;
 }

@@ -30,9 +30,6 @@ public:
   /// Host memory of the copy for checkpoints.
   std::int64_t host_bytes() const noexcept { return host_bytes_; }
 
-  /// Traffic of the rank's groups so far.
-  backend::TrafficCounts const& traffic(backend::rehearsal::Group group) const;
-
   /// What one update of the run does. Good until the next call.
   backend::rehearsal::Trace const& update(Measure measure);
 

@@ -14,13 +14,14 @@ double gigabytes(double bytes) {
 }
 
 std::string memory_text(Plan const& plan, Machine const& machine) {
-  std::string text = fmt::format("memory per rank, GB of {:.6g} ({:.6g} reserved)\n", machine.memory_gb, machine.reserve_gb);
+  std::string text = fmt::format("memory per rank, MB; it has {:.6g} GB, {:.6g} of them reserved\n", machine.memory_gb,
+                                 machine.reserve_gb);
   for (train::MemoryTerm const& term : plan.memory) {
-    text += fmt::format("  {:<40}{:>12.4f}\n", term.name, gigabytes(static_cast<double>(term.bytes)));
+    text += fmt::format("  {:<40}{:>12.2f}\n", term.name, static_cast<double>(term.bytes) / 1e6);
   }
-  text += fmt::format("  {:<40}{:>12.4f}\n", "tensors", gigabytes(static_cast<double>(plan.memory_bytes)));
-  return text + fmt::format("  {:<40}{:>12.4f}\n", "copy for checkpoints, in host memory",
-                            gigabytes(static_cast<double>(plan.host_bytes)));
+  text += fmt::format("  {:<40}{:>12.2f}\n", "all tensors", static_cast<double>(plan.memory_bytes) / 1e6);
+  return text + fmt::format("  {:<40}{:>12.2f}\n", "copy for checkpoints, in host memory",
+                            static_cast<double>(plan.host_bytes) / 1e6);
 }
 
 std::string wire_text(Timeline const& update) {

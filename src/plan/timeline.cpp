@@ -13,6 +13,11 @@ using backend::rehearsal::Operation;
 using backend::rehearsal::Transfer;
 using backend::rehearsal::Work;
 
+/// The term of that name and kind, or the end.
+template <class Terms> auto find_term(Terms& terms, std::string const& name, CollectiveKind kind) {
+  return std::ranges::find_if(terms, [&](TransferTerm const& term) { return term.name == name && term.kind == kind; });
+}
+
 enum class Phase { forward, classifier, backward };
 
 class Player {
@@ -86,9 +91,7 @@ private:
 
   void note(Transfer const& transfer, Layout const& layout, double seconds) {
     std::string const name = purpose(transfer);
-    auto found = std::ranges::find_if(line_.transfers, [&](TransferTerm const& term) {
-      return term.name == name && term.kind == transfer.kind;
-    });
+    auto found = find_term(line_.transfers, name, transfer.kind);
     if (found == line_.transfers.end()) {
       line_.transfers.push_back({name, layout.nodes > 1 ? "network" : "node", transfer.kind, {}, 0});
       found = std::prev(line_.transfers.end());
@@ -121,10 +124,8 @@ Timeline extrapolate(Timeline const& one, Timeline const& two, std::int64_t micr
   line.transferring = along(one.transferring, two.transferring);
   line.waiting = along(one.waiting, two.waiting);
   expect_equal(one.transfers.size(), two.transfers.size(), "purposes of transfers in one and in two micro-batches");
-  for (std::size_t i = 0; i < line.transfers.size(); ++i) {
-    TransferTerm const& first = one.transfers.at(i);
-    TransferTerm& term = line.transfers.at(i);
-    expect(first.name == term.name && first.kind == term.kind, "two micro-batches transfer what one does");
+  for (TransferTerm& term : line.transfers) {
+    TransferTerm const& first = *find_term(one.transfers, term.name, term.kind);
     backend::Traffic const grown = term.traffic - first.traffic;
     term.traffic = {first.traffic.calls + more * grown.calls, first.traffic.handed_in + more * grown.handed_in,
                     first.traffic.wire + more * grown.wire};

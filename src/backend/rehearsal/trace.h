@@ -35,8 +35,7 @@ struct Operation {
   double bytes = 0;
 };
 
-enum class Group : std::size_t { data, tensor, kv_replica, all };
-inline constexpr std::array group_names{"data", "tensor", "key/value replicas", "all"};
+enum class Group { data, tensor, kv_replica, all };
 
 /// One collective of a group of more than one rank.
 struct Transfer {
