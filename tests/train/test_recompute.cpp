@@ -90,58 +90,44 @@ struct MaskedRun : TinyRun {
   train::Updater masked;
 };
 
+/// What a run of a few updates leaves.
+struct Observed {
+  std::vector<train::UpdateResult> results;
+  std::vector<std::vector<float>> gradients;  // of each update
+  std::vector<float> weights;
+  std::int64_t activation_bytes = 0;
+  std::int64_t sent_bytes = 0;  // payload to the tensor group in the first update
+};
+Observed observe(Case const& c, char const* recompute) {
+  MaskedRun run{c, recompute};
+  Observed observed;
+  observed.activation_bytes = static_cast<std::int64_t>(run.session.model().activation_bytes());
+  std::int64_t const before = run.mesh.tensor().bytes_sent();
+  for (std::int64_t step = 0; step < 3; ++step) {
+    observed.results.push_back(run.masked.update(step, false));
+    observed.gradients.push_back(run.gradients());
+    if (step == 0) observed.sent_bytes = run.mesh.tensor().bytes_sent() - before;
+  }
+  observed.weights = run.weights();
+  return observed;
+}
+
 bool same_bits(std::vector<float> const& a, std::vector<float> const& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-class Recomputation : public testing::TestWithParam<Case> {};
-
-TEST_P(Recomputation, ChangesNoBit) {
-  constexpr std::int64_t updates = 3;
-  Case const& c = GetParam();
-  MaskedRun kept{c, "none"};
-  std::vector<train::UpdateResult> wanted;
-  std::vector<std::vector<float>> gradients;
-  for (std::int64_t step = 0; step < updates; ++step) {
-    wanted.push_back(kept.masked.update(step, false));
-    gradients.push_back(kept.gradients());
-    ASSERT_TRUE(std::ranges::any_of(gradients.back(), [](float value) { return value != 0; }));
+void expect_same_bits(Observed const& again, Observed const& kept) {
+  for (std::size_t step = 0; step < kept.results.size(); ++step) {
+    EXPECT_EQ(again.results[step].loss, kept.results[step].loss);
+    EXPECT_EQ(again.results[step].jreg, kept.results[step].jreg);
+    EXPECT_EQ(again.results[step].grad_norm, kept.results[step].grad_norm);
+    EXPECT_EQ(again.results[step].jump.displacement, kept.results[step].jump.displacement);
+    EXPECT_TRUE(same_bits(again.gradients[step], kept.gradients[step])) << "step " << step;
   }
-  for (char const* const recompute : {"attention", "mlp", "block"}) {
-    SCOPED_TRACE(recompute);
-    MaskedRun again{c, recompute};
-    for (std::size_t step = 0; step < wanted.size(); ++step) {
-      train::UpdateResult const result = again.masked.update(static_cast<std::int64_t>(step), false);
-      EXPECT_EQ(result.loss, wanted[step].loss);
-      EXPECT_EQ(result.jreg, wanted[step].jreg);
-      EXPECT_EQ(result.grad_norm, wanted[step].grad_norm);
-      EXPECT_EQ(result.jump.displacement, wanted[step].jump.displacement);
-      EXPECT_TRUE(same_bits(again.gradients(), gradients[step])) << "step " << step;
-    }
-    EXPECT_TRUE(same_bits(again.weights(), kept.weights()));
-  }
+  EXPECT_TRUE(same_bits(again.weights, kept.weights));
 }
 
-/// The meshes that the ranks of this launch can form.
-std::vector<Case> cases() {
-  std::vector<Case> all{{"data"},
-                        {"data_bf16_accumulate_documents", "bf16", 1, false, 1, "jump", "block", false, true},
-                        {"data_normed_tied", "fp32", 1, false, 0, "displacement", "normed", true},
-                        {"tensor2_accumulate", "fp32", 2, false, 2},
-                        {"tensor2_bf16_tied_documents", "bf16", 2, false, 0, "displacement", "block", true, true},
-                        {"tensor2_sequence_documents", "fp32", 2, true, 0, "jump", "normed", false, true},
-                        {"tensor2_sequence_bf16_accumulate_tied", "bf16", 2, true, 1, "displacement", "block", true},
-                        {"tensor4", "fp32", 4},
-                        {"tensor4_sequence_accumulate", "fp32", 4, true, 2, "jump"},
-                        {"tensor4_sequence_bf16_documents", "bf16", 4, true, 0, "displacement", "normed", true, true}};
-  std::erase_if(all, [](Case const& c) { return mpi::launched_ranks() % c.tensor != 0; });
-  return all;
-}
-
-INSTANTIATE_TEST_SUITE_P(Meshes, Recomputation, testing::ValuesIn(cases()),
-                         [](auto const& tested) { return tested.param.name; });
-
-/// Bytes that rows of `columns` elements take, each tensor to the next 64 bytes.
+/// Bytes of a tensor, which begins at a multiple of 64.
 std::int64_t padded(std::int64_t elements, std::int64_t size) {
   return (elements * size + 63) / 64 * 64;
 }
@@ -163,41 +149,63 @@ KeptOfABlock kept_of_a_block(std::int64_t sequences, std::int64_t tensor, std::i
           .middle = padded(tokens / split * 32, size)};
 }
 
-TEST_P(Recomputation, KeepsOneBlocksMemoryInPlaceOfEveryBlocks) {
+/// What the blocks in front of the last, two of the tiny model's three, hand to the tensor group once more in an
+/// update: their sum behind attention (whole partial sums) and, where tokens are split, the gather before it (this
+/// rank's).
+std::int64_t repeated_bytes(Case const& c) {
+  if (c.tensor == 1) return 0;
+  std::int64_t const tokens = 16 * 8 * c.tensor / mpi::launched_ranks();  // all micro-batches
+  std::int64_t const row = 32 * (c.precision == "bf16" ? 2 : 4);
+  return 2 * row * (tokens + (c.sequence_parallel ? tokens / c.tensor : 0));
+}
+
+class Recomputation : public testing::TestWithParam<Case> {};
+
+TEST_P(Recomputation, ChangesMemoryAndTrafficAsCountedAndNoBit) {
   Case const& c = GetParam();
   std::int64_t const sequences = c.micro_batch > 0 ? c.micro_batch : 8 * c.tensor / mpi::launched_ranks();
   KeptOfABlock const kept =
       kept_of_a_block(sequences, c.tensor, c.sequence_parallel ? c.tensor : 1, c.precision == "bf16" ? 2 : 4);
-  auto const bytes = [&](char const* recompute) {
-    return static_cast<std::int64_t>(MaskedRun{c, recompute}.session.model().activation_bytes());
-  };
   constexpr std::int64_t others = 2;  // blocks beside the one whose memory all share
-  std::int64_t const none = bytes("none");
-  EXPECT_EQ(none - bytes("attention"), others * kept.attention);
-  EXPECT_EQ(none - bytes("mlp"), others * kept.mlp);
-  EXPECT_EQ(none - bytes("block"), others * (kept.attention + kept.mlp + kept.middle));
+
+  Observed const none = observe(c, "none");
+  for (auto const& gradients : none.gradients) {
+    EXPECT_TRUE(std::ranges::any_of(gradients, [](float value) { return value != 0; }));
+  }
+  Observed const attention = observe(c, "attention");
+  expect_same_bits(attention, none);
+  EXPECT_EQ(none.activation_bytes - attention.activation_bytes, others * kept.attention);
+  EXPECT_EQ(attention.sent_bytes, none.sent_bytes);
+
+  Observed const mlp = observe(c, "mlp");
+  expect_same_bits(mlp, none);
+  EXPECT_EQ(none.activation_bytes - mlp.activation_bytes, others * kept.mlp);
+  EXPECT_EQ(mlp.sent_bytes, none.sent_bytes);
+
+  Observed const block = observe(c, "block");
+  expect_same_bits(block, none);
+  EXPECT_EQ(none.activation_bytes - block.activation_bytes, others * (kept.attention + kept.mlp + kept.middle));
+  EXPECT_EQ(block.sent_bytes - none.sent_bytes, repeated_bytes(c));
 }
 
-/// Payload bytes that an update after the first hands to the tensor group.
-std::int64_t bytes_sent(Case const& c, char const* recompute) {
-  MaskedRun run{c, recompute};
-  std::int64_t const before = run.mesh.tensor().bytes_sent();
-  run.masked.update(0, false);
-  return run.mesh.tensor().bytes_sent() - before;
+/// The meshes that the ranks of this launch can form.
+std::vector<Case> cases() {
+  std::vector<Case> all{{"data"},
+                        {"data_bf16_accumulate_documents", "bf16", 1, false, 1, "jump", "block", false, true},
+                        {"data_normed_tied", "fp32", 1, false, 0, "displacement", "normed", true},
+                        {"tensor2_accumulate", "fp32", 2, false, 2},
+                        {"tensor2_bf16_tied_documents", "bf16", 2, false, 0, "displacement", "block", true, true},
+                        {"tensor2_sequence_documents", "fp32", 2, true, 0, "jump", "normed", false, true},
+                        {"tensor2_sequence_bf16_accumulate_tied", "bf16", 2, true, 1, "displacement", "block", true},
+                        {"tensor4", "fp32", 4},
+                        {"tensor4_sequence_accumulate", "fp32", 4, true, 2, "jump"},
+                        {"tensor4_sequence_bf16_documents", "bf16", 4, true, 0, "displacement", "normed", true, true}};
+  std::erase_if(all, [](Case const& c) { return mpi::launched_ranks() % c.tensor != 0; });
+  return all;
 }
 
-TEST_P(Recomputation, RepeatsOnlyWhatComesBehindAttention) {
-  Case const& c = GetParam();
-  std::int64_t const none = bytes_sent(c, "none");
-  EXPECT_EQ(bytes_sent(c, "attention"), none);
-  EXPECT_EQ(bytes_sent(c, "mlp"), none);
-  // Of two blocks: their sum behind attention (the whole partial sums), with split tokens also the gather before it
-  // (this rank's tokens).
-  std::int64_t const tokens = 16 * 8 * c.tensor / mpi::launched_ranks();  // all micro-batches
-  std::int64_t const row = 32 * (c.precision == "bf16" ? 2 : 4);
-  std::int64_t const gathered = c.sequence_parallel ? tokens / c.tensor * row : 0;
-  EXPECT_EQ(bytes_sent(c, "block") - none, c.tensor == 1 ? 0 : 2 * (tokens * row + gathered));
-}
+INSTANTIATE_TEST_SUITE_P(Meshes, Recomputation, testing::ValuesIn(cases()),
+                         [](auto const& tested) { return tested.param.name; });
 
 }  // namespace
 }  // namespace jreg::test
