@@ -29,7 +29,8 @@ void Trainer::log_header() const {
   log::info("JREG: penalty {}, weights {}, lambda {}, final state {}", c.jreg.penalty, c.jreg.weights, c.jreg.lambda,
             c.jreg.final_state);
   auto const bytes = static_cast<std::int64_t>(backend_.bytes_in_use());
-  log::info("memory per rank: {:.1f} MB of tensors (train.recompute = {}): {}", static_cast<double>(bytes) / 1e6,
+  log::info("memory per rank: {:.1f} MB of tensors, {:.1f} MB of them activations (train.recompute = {}): {}",
+            static_cast<double>(bytes) / 1e6, static_cast<double>(session_.model().activation_bytes()) / 1e6,
             c.train.recompute, memory_text(memory_terms(session_), bytes));
   log::info("memory per rank of the copy for checkpoints: {:.1f} MB", static_cast<double>(saver_.bytes()) / 1e6);
   if (first_rank()) warn_of_narrow_binding();
