@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <optional>
+#include <thread>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -30,8 +33,13 @@ struct Request {
 };
 
 int ranks_of(PlanArguments const& arguments, plan::Machine const& machine) {
-  if (arguments.ranks > 0) return static_cast<int>(arguments.ranks);
-  return static_cast<int>(arguments.nodes * machine.ranks_per_node);
+  constexpr std::int64_t most = 65536;
+  std::int64_t const ranks = arguments.ranks > 0 ? arguments.ranks : arguments.nodes * machine.ranks_per_node;
+  if (ranks > most) {
+    throw UserError("nodes = {} with {} ranks each: more than the {} ranks that can be planned for", arguments.nodes,
+                    machine.ranks_per_node, most);
+  }
+  return static_cast<int>(ranks);
 }
 
 /// The config as it stands, or nothing and the reason where that cannot run.
@@ -87,9 +95,7 @@ int calibrate(Request const& request) {
   }
 }
 
-}  // namespace
-
-int plan(std::vector<std::string> const& arguments) {
+int checked_plan(std::vector<std::string> const& arguments) {
   Request request;
   if (std::string const file = config::find_argument(arguments, "config"); !file.empty()) {
     config::parse_file(file, config::options_of(request.config));
@@ -114,6 +120,19 @@ int plan(std::vector<std::string> const& arguments) {
     print_plan(request, machine);
   }
   return static_cast<int>(ExitCode::done);
+}
+
+}  // namespace
+
+int plan(std::vector<std::string> const& arguments) {
+  try {
+    return checked_plan(arguments);
+  } catch (UserError const&) {
+    if (mpi::launched_rank() == 0) throw;
+    // Every rank of a calibration finds the same. The first one tells; launchers end all ranks once one has left.
+    std::this_thread::sleep_for(std::chrono::seconds{5});
+    return static_cast<int>(ExitCode::usage);
+  }
 }
 
 std::string plan_help() {

@@ -22,7 +22,7 @@ struct PlanArguments {
     visit("machine", machine, Rule::any(),
           "file that describes a node, as those in configs/machines/; empty: a node of 8 H100 with 80 GB each");
     visit("nodes", nodes, Rule::between(1, 65536), "nodes to plan for");
-    visit("ranks", ranks, Rule::between(0, 1 << 20),
+    visit("ranks", ranks, Rule::between(0, 65536),
           "ranks to plan for, which fill one node after another; 0: all of --nodes");
     visit("rows", rows, Rule::at_least(0), "most rows of the table of meshes");
     visit("scaling", scaling, Rule::is_flag(),

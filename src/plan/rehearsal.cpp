@@ -70,15 +70,24 @@ std::vector<train::MemoryTerm> Rehearsal::account() {
   return terms;
 }
 
-backend::rehearsal::Trace const& Rehearsal::update(Measure measure) {
+std::int64_t Rehearsal::micro_batches() const noexcept {
+  return config_.train.global_batch / mesh_.at().data_size / session_.micro_batch();
+}
+
+backend::rehearsal::Trace const& Rehearsal::update(Measure measure, std::int64_t micro_batches) {
   config::JregConfig jreg = config_.jreg;
   jreg.warmup_steps = 0;
   if (measure != Measure::penalty) jreg.lambda = 0;
   if (measure == Measure::penalty && jreg.lambda == 0) jreg.lambda = 0.1;
-  train::BatchFeeder feeder{backend_, config_.train.sequence_length, session_.micro_batch()};
-  model::MicroBatch const batch = feeder.synthetic(config_.run.seed, 0, session_.micro_batch(), config_.model.vocab);
+  model::MicroBatch batch{.sequences = session_.micro_batch()};
+  backend::Arena const tokens{backend_, [&](backend::Placer& placer) {
+                                std::int64_t const count = batch.sequences * config_.train.sequence_length;
+                                batch.tokens = placer.tensor(DType::i32, 1, count);
+                                batch.targets = placer.tensor(DType::i32, 1, count);
+                              }};
   train::Updater updater{session_, jreg, measure != Measure::nothing,
                          [&](std::int64_t, std::int64_t) { return batch; }};
+  updater.set_micro_batches(micro_batches);
   backend_.trace().clear();
   updater.update(0, false);
   return backend_.trace();

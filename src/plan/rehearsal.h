@@ -30,8 +30,11 @@ public:
   /// Host memory of the copy for checkpoints.
   std::int64_t host_bytes() const noexcept { return host_bytes_; }
 
-  /// What one update of the run does. Good until the next call.
-  backend::rehearsal::Trace const& update(Measure measure);
+  /// Micro-batches of an update.
+  std::int64_t micro_batches() const noexcept;
+  /// What one update of the run does, or one of so many micro-batches. Good until the next call.
+  backend::rehearsal::Trace const& update(Measure measure) { return update(measure, micro_batches()); }
+  backend::rehearsal::Trace const& update(Measure measure, std::int64_t micro_batches);
 
 private:
   std::vector<train::MemoryTerm> account();

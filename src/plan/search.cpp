@@ -10,17 +10,17 @@
 namespace jreg::plan {
 namespace {
 
-/// What makes the term smaller on each rank.
-std::string advice(std::string const& term, Plan const& plan) {
+/// What makes the term smaller on each rank. `largest_tensor`: ranks of this run on a node.
+std::string advice(std::string const& term, Plan const& plan, std::int64_t largest_tensor) {
   config::Config const& c = plan.config;
   bool const state = term == "moments" || term == "master weights" || term == "copy for checkpoints";
   if (state && !c.mesh.zero1 && plan.at.data_size > 1) return "set mesh.zero1 = true";
-  if (state && c.mesh.zero1) return "use more nodes, or raise mesh.tensor";
+  if (state && c.mesh.zero1) return "use more ranks";
   if (term == "activations of blocks" && c.train.recompute != "block") return "set train.recompute = block";
   bool const weights = state || term == "weights" || term == "gradients";
   if (!weights && plan.micro_batch() > 1) return "lower train.micro_batch";
   if (!weights && plan.at.tensor_size > 1 && !c.mesh.sequence_parallel) return "set mesh.sequence_parallel = true";
-  return "raise mesh.tensor";
+  return plan.at.tensor_size < largest_tensor ? "raise mesh.tensor" : "use more ranks";
 }
 
 /// Sets room and misfit.
@@ -35,18 +35,14 @@ void check_memory(Plan& plan, Machine const& machine, std::int64_t on_node) {
     auto const largest = std::ranges::max_element(terms, {}, &train::MemoryTerm::bytes);
     plan.misfit = fmt::format("a rank needs {:.1f} GB of {:.1f} GB ({:.1f} GB reserved); the largest term is {}, {:.1f} GB: {}",
                               needed / 1e9, machine.memory_gb, machine.reserve_gb, largest->name,
-                              static_cast<double>(largest->bytes) / 1e9, advice(largest->name, plan));
+                              static_cast<double>(largest->bytes) / 1e9, advice(largest->name, plan, on_node));
     return;
   }
   double const host = static_cast<double>(plan.host_bytes * on_node) / 1e9;
   if (on_host || host <= machine.host_memory_gb) return;
   plan.room = 1e9 * (machine.host_memory_gb - host) / static_cast<double>(on_node);
   plan.misfit = fmt::format("the copies for checkpoints need {:.1f} GB of a node's host memory of {:.1f} GB: {}", host,
-                            machine.host_memory_gb, advice("copy for checkpoints", plan));
-}
-
-std::size_t logits_bytes(Machine const& machine) {
-  return static_cast<std::size_t>(machine.logits_mb * (1 << 20));
+                            machine.host_memory_gb, advice("copy for checkpoints", plan, on_node));
 }
 
 void check_links(int world, Machine const& machine) {
@@ -103,26 +99,22 @@ std::string Plan::mesh_text() const {
                      config.mesh.zero1 && at.data_size > 1 ? ", zero1" : "", micro_batch(), config.train.recompute);
 }
 
-Timeline timeline_of(config::Config const& config, int world, Machine const& machine, Measure measure) {
-  std::int64_t const data = world / config.mesh.tensor;
-  std::int64_t const micro_batch = train::micro_batch_of(config, static_cast<int>(data));
-  std::int64_t const micro_batches = config.train.global_batch / data / micro_batch;
+Timeline timeline_of(Rehearsal& rehearsal, Machine const& machine, Measure measure) {
   // Micro-batches are alike but for the last, so that two tell of all.
-  auto const of = [&](std::int64_t count) {
-    config::Config shorter = config;
-    shorter.train.micro_batch = micro_batch;
-    shorter.train.global_batch = data * micro_batch * count;
-    Rehearsal rehearsal{shorter, world, 0, logits_bytes(machine)};
-    return play(rehearsal.update(measure), machine, rehearsal.mesh());
-  };
-  Timeline const one = of(1);
-  return micro_batches == 1 ? one : extrapolate(one, of(2), micro_batches);
+  Timeline const one = play(rehearsal.update(measure, 1), machine, rehearsal.mesh());
+  if (rehearsal.micro_batches() == 1) return one;
+  Timeline const two = play(rehearsal.update(measure, 2), machine, rehearsal.mesh());
+  return extrapolate(one, two, rehearsal.micro_batches());
+}
+
+Rehearsal rehearse(config::Config const& config, int world, Machine const& machine) {
+  return {config, world, 0, static_cast<std::size_t>(machine.logits_mb * (1 << 20))};
 }
 
 Plan make_plan(config::Config const& config, int world, Machine const& machine) {
   config::validate(config, world);
   check_links(world, machine);
-  Rehearsal const rehearsal{config, world, 0, logits_bytes(machine)};
+  Rehearsal rehearsal = rehearse(config, world, machine);
   Plan plan{.config = config,
             .at = rehearsal.mesh().at(),
             .memory = rehearsal.memory(),
@@ -131,7 +123,7 @@ Plan make_plan(config::Config const& config, int world, Machine const& machine) 
             .misfit = {},
             .update = {}};
   check_memory(plan, machine, std::min<std::int64_t>(world, machine.ranks_per_node));
-  if (plan.misfit.empty()) plan.update = timeline_of(config, world, machine, measure_of(config));
+  if (plan.misfit.empty()) plan.update = timeline_of(rehearsal, machine, measure_of(config));
   return plan;
 }
 

@@ -31,8 +31,10 @@ struct Plan {
   std::string mesh_text() const;
 };
 
-/// An update of the config as the first of `world` ranks would spend it.
-Timeline timeline_of(config::Config const& config, int world, Machine const& machine, Measure measure);
+/// The first of `world` ranks.
+Rehearsal rehearse(config::Config const& config, int world, Machine const& machine);
+/// A whole update as the rehearsed rank would spend it.
+Timeline timeline_of(Rehearsal& rehearsal, Machine const& machine, Measure measure);
 
 /// Throws UserError where the config cannot run on `world` ranks, or the machine lacks a link that they need.
 Plan make_plan(config::Config const& config, int world, Machine const& machine);

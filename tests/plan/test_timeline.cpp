@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "config/validate.h"
-#include "plan/rehearsal.h"
+#include "plan/search.h"
 
 namespace jreg::plan {
 namespace {
@@ -85,13 +85,10 @@ TEST(Timeline, OfManyMicroBatchesFollowsFromTwo) {
   config.train.micro_batch = 2;
   config::resolve(config);
   Machine const machine;
-  auto const of = [&](std::int64_t micro_batches) {
-    config.train.global_batch = 4 * micro_batches;
-    Rehearsal rehearsal{config, 4, 0, 1 << 20};
-    return play(rehearsal.update(Measure::penalty), machine, rehearsal.mesh());
-  };
-  Timeline const whole = of(5);
-  Timeline const derived = extrapolate(of(1), of(2), 5);
+  config.train.global_batch = 4 * 5;
+  Rehearsal rehearsal{config, 4, 0, 1 << 20};
+  Timeline const whole = play(rehearsal.update(Measure::penalty), machine, rehearsal.mesh());
+  Timeline const derived = timeline_of(rehearsal, machine, Measure::penalty);
   EXPECT_NEAR(derived.seconds, whole.seconds, 1e-9 * whole.seconds);
   EXPECT_NEAR(derived.waiting, whole.waiting, 1e-9 * whole.seconds);
   EXPECT_NEAR(derived.bytes, whole.bytes, 1e-9 * whole.bytes);
