@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "commands/info.h"
+#include "commands/plan.h"
 #include "commands/tokenize.h"
 #include "commands/train.h"
 #include "config/option.h"
@@ -26,6 +27,8 @@ struct Command {
 constexpr std::array commands{
     Command{"tokenize", "text or JSON lines -> token files", jreg::commands::tokenize, jreg::commands::tokenize_help},
     Command{"train", "pretrain a model, alone or under mpirun", jreg::commands::train, jreg::commands::train_help},
+    Command{"plan", "memory, traffic and speed of a run, without running it", jreg::commands::plan,
+            jreg::commands::plan_help},
     Command{"info", "what a file or folder of jreg's is", jreg::commands::info, jreg::commands::info_help},
     Command{"verify", "check sizes and hashes of a checkpoint", jreg::commands::verify, jreg::commands::verify_help},
 };

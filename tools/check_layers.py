@@ -21,7 +21,8 @@ LAYERS = {
     "model": 5, "jump": 5, "optim": 5,
     "store": 6,
     "train": 7,
-    "commands": 8,
+    "plan": 8,
+    "commands": 9,
 }
 MAX_LINES = 400
 SUFFIXES = {".h", ".cpp", ".cu", ".cuh"}

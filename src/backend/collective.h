@@ -5,6 +5,7 @@
 #include <span>
 
 #include "backend/tensor.h"
+#include "backend/traffic.h"
 
 namespace jreg::backend {
 
@@ -45,10 +46,13 @@ public:
   /// The way back: rank r's piece of the flat `values` appears on every rank.
   virtual std::unique_ptr<Pending> begin_all_gather(Tensor const& values, std::span<std::int64_t const> counts) = 0;
 
-  /// Payload bytes this rank has handed to collectives of groups with more than one rank.
-  virtual std::int64_t bytes_sent() const = 0;
+  /// What has travelled through the calls above so far.
+  TrafficCounts const& traffic() const noexcept { return traffic_; }
   /// Seconds that this rank has spent in the calls above that wait for other ranks (not those named begin).
   virtual double waited_seconds() const = 0;
+
+protected:
+  TrafficCounts traffic_;  // what implementations count in
 };
 
 }  // namespace jreg::backend

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "backend/backend.h"
@@ -21,27 +23,47 @@ struct Coordinates {
 /// How many tensor ranks hold the same key/value heads (1 unless there are fewer heads than tensor ranks).
 int kv_replicas(std::int64_t kv_heads, int tensor_size);
 
+/// The groups that a rank belongs to; see Mesh.
+struct Groups {
+  std::unique_ptr<backend::Collective> data;
+  std::unique_ptr<backend::Collective> tensor;
+  std::unique_ptr<backend::Collective> kv_replica;
+  std::unique_ptr<backend::Collective> all;
+};
+
+/// What has travelled in one group.
+struct GroupTraffic {
+  char const* group;
+  backend::TrafficCounts counts;
+};
+
 /// The ranks as a (data, tensor) grid, and the groups that collectives run over. Owns all communicators.
 class Mesh {
 public:
   /// Collective over `world`, whose size is a multiple of `tensor_size`.
   Mesh(mpi::Communicator const& world, backend::Backend& backend, int tensor_size, std::int64_t kv_heads,
        bool sequence_parallel);
+  /// A rank of a mesh that need not exist: without MPI, over `groups` of the sizes that `at` tells.
+  Mesh(Coordinates at, bool sequence_parallel, Groups groups);
 
   Coordinates const& at() const noexcept { return at_; }
   bool sequence_parallel() const noexcept { return sequence_parallel_; }
-  mpi::Communicator const& world() const noexcept { return world_; }
+  /// Not of a mesh without MPI.
+  mpi::Communicator const& world() const;
 
   /// Ranks that hold the same slices of the weights and see different sequences.
-  backend::Collective& data() const noexcept { return *data_; }
+  backend::Collective& data() const noexcept { return *groups_.data; }
   /// Ranks that share one copy of the weights and see the same sequences.
-  backend::Collective& tensor() const noexcept { return *tensor_; }
+  backend::Collective& tensor() const noexcept { return *groups_.tensor; }
   /// Tensor ranks that hold the same key/value heads.
-  backend::Collective& kv_replica() const noexcept { return *kv_; }
+  backend::Collective& kv_replica() const noexcept { return *groups_.kv_replica; }
   /// Every rank.
-  backend::Collective& all() const noexcept { return *all_; }
+  backend::Collective& all() const noexcept { return *groups_.all; }
   /// Ranks whose hidden states belong to different tokens: what sums over tokens travel over.
-  backend::Collective& tokens() const noexcept { return sequence_parallel_ ? *all_ : *data_; }
+  backend::Collective& tokens() const noexcept { return sequence_parallel_ ? all() : data(); }
+
+  /// What this rank has sent in each group so far.
+  std::array<GroupTraffic, 4> traffic() const;
 
   /// "data 2 x tensor 4, sequence parallel"
   std::string description() const;
@@ -49,14 +71,14 @@ public:
 private:
   Coordinates at_;
   bool sequence_parallel_;
-  mpi::Communicator world_;
-  mpi::Communicator data_comm_;
-  mpi::Communicator tensor_comm_;
-  mpi::Communicator kv_comm_;
-  std::unique_ptr<backend::Collective> data_;
-  std::unique_ptr<backend::Collective> tensor_;
-  std::unique_ptr<backend::Collective> kv_;
-  std::unique_ptr<backend::Collective> all_;
+  struct Communicators {
+    mpi::Communicator world;
+    mpi::Communicator data;
+    mpi::Communicator tensor;
+    mpi::Communicator kv_replica;
+  };
+  std::optional<Communicators> communicators_;  // none without MPI
+  Groups groups_;
 };
 
 }  // namespace jreg::mesh

@@ -9,10 +9,8 @@ namespace jreg::model {
 using backend::Tensor;
 
 std::int64_t logits_chunk(Dimensions const& dims, std::int64_t tokens) {
-  // About 8 MiB of fp32 logits stay in a shared cache between the passes over them; fewer than 64 tokens would
-  // starve the matrix product.
-  constexpr std::int64_t elements = std::int64_t{2} << 20;
-  return std::clamp<std::int64_t>(elements / dims.vocab_rows / 64 * 64, 64, std::max<std::int64_t>(tokens, 64));
+  // Fewer than 64 tokens would starve the matrix product.
+  return std::clamp<std::int64_t>(dims.logits_elements / dims.vocab_rows / 64 * 64, 64, std::max<std::int64_t>(tokens, 64));
 }
 
 Recompute recompute_named(std::string const& name) {

@@ -12,7 +12,7 @@ using backend::ResidualNorm;
 using backend::Tensor;
 
 Dimensions dimensions(config::ModelConfig const& config, params::Registry const& registry, LlamaParameters const& index,
-                      LlamaOptions const& options, mesh::Mesh const& mesh) {
+                      LlamaOptions const& options, backend::Backend const& backend, mesh::Mesh const& mesh) {
   BlockParameters const& block = index.blocks.front();
   return {.layers = config.layers,
           .hidden = config.hidden,
@@ -23,7 +23,8 @@ Dimensions dimensions(config::ModelConfig const& config, params::Registry const&
           .vocab = config.vocab,
           .vocab_rows = registry[index.embedding].local_rows(),
           .sequence = options.sequence_length,
-          .token_split = mesh.sequence_parallel() ? mesh.at().tensor_size : 1};
+          .token_split = mesh.sequence_parallel() ? mesh.at().tensor_size : 1,
+          .logits_elements = static_cast<std::int64_t>(backend.logits_bytes() / sizeof(float))};
 }
 
 Llama::Llama(config::ModelConfig const& config, LlamaParameters index, LlamaOptions const& options,
@@ -34,7 +35,7 @@ Llama::Llama(config::ModelConfig const& config, LlamaParameters index, LlamaOpti
       backend_{backend},
       mesh_{mesh},
       store_{store},
-      dims_{model::dimensions(config, store.registry(), index_, options, mesh)},
+      dims_{model::dimensions(config, store.registry(), index_, options, backend, mesh)},
       exchange_{mesh},
       arena_{backend,
              [&](backend::Placer& placer) {

@@ -62,7 +62,9 @@ public:
   void set_measure(bool measure) noexcept { options_.measure = measure; }
 
   Dimensions const& dimensions() const noexcept { return dims_; }
-  /// Memory of a micro-batch's passes on this rank, and of the tables of RoPE.
+  /// All memory of forward and backward passes, for the largest micro-batch.
+  Activations const& memory() const noexcept { return whole_; }
+  /// Bytes of it on this rank, and of the tables of RoPE.
   std::size_t activation_bytes() const noexcept { return arena_.bytes(); }
 
 private:
@@ -94,6 +96,6 @@ private:
 
 /// Sizes of this rank's part of the model.
 Dimensions dimensions(config::ModelConfig const& config, params::Registry const& registry, LlamaParameters const& index,
-                      LlamaOptions const& options, mesh::Mesh const& mesh);
+                      LlamaOptions const& options, backend::Backend const& backend, mesh::Mesh const& mesh);
 
 }  // namespace jreg::model

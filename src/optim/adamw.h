@@ -40,7 +40,9 @@ public:
   /// Sets them. Weights may be any range: the step's copy is set, and the master's where this rank owns it.
   void write(StateKind kind, params::Range range, float const* values);
 
-  std::size_t state_bytes() const noexcept { return arena_.bytes(); }
+  /// Bytes of both moments, and of the master weights (0 where the step's own are fp32).
+  std::int64_t moment_bytes() const noexcept { return first_.bytes() + second_.bytes(); }
+  std::int64_t master_bytes() const noexcept { return master_.bytes(); }
 
 private:
   struct Piece {  // a contiguous owned range and its place in the packed state

@@ -51,11 +51,23 @@ struct Measured {
   MachineRates all;  // of all ranks together
   // When every kind had made an update, before the measurements of rates take memory.
   std::int64_t tensor_bytes = 0;
-  std::int64_t resident_bytes = 0;  // peak
-  std::vector<double> bare;         // a reduction alone
-  std::vector<double> within;       // of an update: on the reduction, between the operations of backward
-  std::vector<double> waiting;      // of an update: for the reduction, behind backward
+  std::int64_t resident_bytes = 0;              // peak
+  std::vector<double> bare;                     // a reduction alone
+  std::vector<double> within;                   // of an update: on the reduction, between the operations of backward
+  std::vector<double> waiting;                  // of an update: for the reduction, behind backward
+  std::array<mesh::GroupTraffic, 4> traffic{};  // of the last update
 };
+
+std::array<mesh::GroupTraffic, 4> difference(std::array<mesh::GroupTraffic, 4> now,
+                                             std::array<mesh::GroupTraffic, 4> const& before) {
+  for (std::size_t group = 0; group < now.size(); ++group) {
+    for (std::size_t kind = 0; kind < now.at(group).counts.kinds.size(); ++kind) {
+      backend::Traffic& traffic = now.at(group).counts.kinds.at(kind);
+      traffic = traffic - before.at(group).counts.kinds.at(kind);
+    }
+  }
+  return now;
+}
 
 Measured measure(SyntheticRun& run, std::span<Kind> kinds, std::int64_t steps) {
   constexpr std::int64_t warm_up = 2;
@@ -66,7 +78,9 @@ Measured measure(SyntheticRun& run, std::span<Kind> kinds, std::int64_t steps) {
   for (std::int64_t step = 0; step < warm_up + steps; ++step) {
     for (Kind& kind : kinds) {
       std::array const before{reducer.seconds_within(), reducer.seconds_waiting()};
+      auto const sent = run.mesh().traffic();
       double const seconds = timed_update(run, kind.updater, step);
+      measured.traffic = difference(run.mesh().traffic(), sent);
       std::array spent{reducer.seconds_within() - before[0], reducer.seconds_waiting() - before[1]};
       world.max(spent);
       if (step < warm_up) continue;
@@ -89,6 +103,19 @@ Measured measure(SyntheticRun& run, std::span<Kind> kinds, std::int64_t steps) {
   world.sum(sums);
   measured.all = {sums[0], sums[1], sums[2]};
   return measured;
+}
+
+void print_traffic(std::array<mesh::GroupTraffic, 4> const& traffic) {
+  fmt::print("\non the wire per update on the first rank, bytes\n{:<20}{:<16}{:>8}{:>16}{:>16}\n", "group", "", "calls",
+             "given", "sent in a ring");
+  for (mesh::GroupTraffic const& group : traffic) {
+    for (std::size_t kind = 0; kind < group.counts.kinds.size(); ++kind) {
+      backend::Traffic const& sum = group.counts.kinds.at(kind);
+      if (sum.calls == 0) continue;
+      fmt::print("{:<20}{:<16}{:>8}{:>16}{:>16}\n", group.group, backend::collective_names.at(kind), sum.calls,
+                 sum.handed_in, sum.wire);
+    }
+  }
 }
 
 void print_heading(SyntheticRun& run, Measured const& measured, std::int64_t bytes_at_start, std::size_t updates) {
@@ -138,6 +165,7 @@ void print_kinds(SyntheticRun& run, std::span<Kind const> kinds, Measured const&
         data_ranks, quantile(measured.bare, 0.5) * 1e3, quantile(measured.within, 0.5) * 1e3,
         quantile(measured.waiting, 0.5) * 1e3);
   }
+  if (run.mesh().world().size() > 1) print_traffic(measured.traffic);
   std::fflush(stdout);
 }
 

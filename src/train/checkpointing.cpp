@@ -27,10 +27,14 @@ bool changes_freely(std::string const& key) {
 
 }  // namespace
 
-Snapshot::Snapshot(TrainingSession const& session) : session_{session}, parts_{session.adamw().written()} {
+std::size_t snapshot_elements(TrainingSession const& session) {
   std::size_t size = 0;
-  for (params::RowPart const& part : parts_) size += static_cast<std::size_t>(part.range.size());
-  values_.resize(size * kinds.size());
+  for (params::RowPart const& part : session.adamw().written()) size += static_cast<std::size_t>(part.range.size());
+  return size * kinds.size();
+}
+
+Snapshot::Snapshot(TrainingSession const& session) : session_{session}, parts_{session.adamw().written()} {
+  values_.resize(snapshot_elements(session));
   float const* next = values_.data();
   for (auto const& [kind, file_kind] : kinds) {
     for (params::RowPart const& part : parts_) {

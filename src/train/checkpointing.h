@@ -7,6 +7,9 @@
 
 namespace jreg::train {
 
+/// Elements of this rank's share of a checkpoint, weights and moments.
+std::size_t snapshot_elements(TrainingSession const& session);
+
 /// Host memory for a copy of this rank's share of a checkpoint, used again for each copy.
 class Snapshot {
 public:

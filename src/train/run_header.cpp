@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "train/machine.h"
+#include "train/memory.h"
 #include "train/trainer.h"
 
 namespace jreg::train {
@@ -27,10 +28,11 @@ void Trainer::log_header() const {
     log::info("data.validation is empty: probes look at the first sequences of {}", files_.train.stream(0).name());
   log::info("JREG: penalty {}, weights {}, lambda {}, final state {}", c.jreg.penalty, c.jreg.weights, c.jreg.lambda,
             c.jreg.final_state);
-  log::info("memory of this rank's tensors: {:.1f} MB, {:.1f} MB of them activations (train.recompute = {})",
-            static_cast<double>(backend_.bytes_in_use()) / 1e6,
-            static_cast<double>(session_.model().activation_bytes()) / 1e6, c.train.recompute);
-  log::info("memory of this rank's copy for checkpoints: {:.1f} MB", static_cast<double>(saver_.bytes()) / 1e6);
+  auto const bytes = static_cast<std::int64_t>(backend_.bytes_in_use());
+  log::info("memory per rank: {:.1f} MB of tensors, {:.1f} MB of them activations (train.recompute = {}): {}",
+            static_cast<double>(bytes) / 1e6, static_cast<double>(session_.model().activation_bytes()) / 1e6,
+            c.train.recompute, memory_text(memory_terms(session_), bytes));
+  log::info("memory per rank of the copy for checkpoints: {:.1f} MB", static_cast<double>(saver_.bytes()) / 1e6);
   if (first_rank()) warn_of_narrow_binding();
 }
 

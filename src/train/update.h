@@ -80,6 +80,10 @@ public:
   /// Update `step` (0, 1, ...). `flag`, `busy`: see PackedSums. Collective over all ranks.
   UpdateResult update(std::int64_t step, bool flag, bool busy = false);
 
+  /// Updates take so many micro-batches from here on, instead of the whole global batch: for measurements.
+  void set_micro_batches(std::int64_t micro_batches) noexcept { micro_batches_ = micro_batches; }
+  std::int64_t micro_batches() const noexcept { return micro_batches_; }
+
   jump::Penalty& penalty() noexcept { return penalty_; }
   jump::Penalty const& penalty() const noexcept { return penalty_; }
 

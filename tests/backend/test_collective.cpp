@@ -193,11 +193,33 @@ TEST_P(CollectiveTest, EmptyTensorsAreFine) {
   group().begin_all_reduce(tensor(none))->finish();
 }
 
-TEST_P(CollectiveTest, CountsPayloadOfGroupsWithSeveralRanks) {
+TEST_P(CollectiveTest, CountsWhatTravelsInGroupsWithSeveralRanks) {
   auto values = own<float>(100);
+  auto part = own<float>(100);
+  std::vector<float> full(static_cast<std::size_t>(100 * size()));
   group().all_reduce(tensor(values), Reduction::sum);
   group().begin_all_reduce(tensor(values))->finish();
-  EXPECT_EQ(group().bytes_sent(), size() == 1 ? 0 : 800);
+  group().reduce_scatter({full.data(), DType::f32, size(), 100}, tensor(part));
+  group().all_gather(tensor(part), {full.data(), DType::f32, size(), 100});
+  // The first rank holds nothing of this one, the others 25 elements each.
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(size()), 25);
+  counts.front() = 0;
+  Tensor const uneven{full.data(), DType::f32, 1, 25 * (size() - 1)};
+  group().begin_reduce_scatter(uneven, counts)->finish();
+  group().begin_all_gather(uneven, counts)->finish();
+  group().broadcast(tensor(values), 0);
+
+  TrafficCounts expected;
+  if (size() > 1) {
+    std::int64_t const others = size() - 1;
+    std::int64_t const own = rank() == 0 ? 0 : 100;
+    std::int64_t const successors = rank() == others ? 0 : 100;
+    expected[CollectiveKind::all_reduce] = {2, 800, 2 * (800 * others / size())};
+    expected[CollectiveKind::reduce_scatter] = {2, 400 * size() + 100 * others, 400 * others + 100 * others - own};
+    expected[CollectiveKind::all_gather] = {2, 400 + own, 400 * others + 100 * others - successors};
+    expected[CollectiveKind::broadcast] = {1, rank() == 0 ? 400 : 0, rank() == others ? 0 : 400};
+  }
+  EXPECT_EQ(group().traffic(), expected);
 }
 
 INSTANTIATE_TEST_SUITE_P(Calls, CollectiveTest, testing::Values(cpu::CpuCollective::default_largest_call, 4),

@@ -120,7 +120,7 @@ void CpuCollective::check_counts(Tensor const& values, std::span<std::int64_t co
 void CpuCollective::all_reduce(Tensor const& values, Reduction reduction) {
   expect(values.contiguous(), "collectives work on contiguous tensors");
   if (size() == 1) return;
-  bytes_sent_ += values.bytes();
+  traffic_[CollectiveKind::all_reduce] += all_reduce_traffic(values.bytes(), size());
   Waiting const waiting{waited_seconds_};
   in_pieces(values.size(), [&](std::int64_t first, int count) {
     mpi::check(MPI_Allreduce(MPI_IN_PLACE, element(values, first), count, types_.type(values.dtype),
@@ -138,7 +138,7 @@ void CpuCollective::reduce_scatter(Tensor const& full, Tensor const& part) {
     if (full.data != part.data) std::memcpy(part.data, full.data, static_cast<std::size_t>(part.bytes()));
     return;
   }
-  bytes_sent_ += full.bytes();
+  traffic_[CollectiveKind::reduce_scatter] += reduce_scatter_traffic(full.bytes(), part.bytes());
   Waiting const waiting{waited_seconds_};
   if (full.size() <= largest_call_) {
     mpi::check(MPI_Reduce_scatter_block(full.data, part.data, static_cast<int>(part.size()), type, op, group_.get()));
@@ -157,9 +157,9 @@ void CpuCollective::all_gather(Tensor const& part, Tensor const& full) {
   expect(full.dtype == part.dtype && full.columns == part.columns, "parts have the type and columns of the whole");
   expect_equal(full.rows, part.rows * size(), "rows of the whole");
   char* const own = element(full, rank() * part.size());
-  if (size() > 1) bytes_sent_ += part.bytes();
   if (own != part.data && part.size() != 0) std::memcpy(own, part.data, static_cast<std::size_t>(part.bytes()));
   if (size() == 1) return;
+  traffic_[CollectiveKind::all_gather] += all_gather_traffic(full.bytes(), part.bytes(), part.bytes());
   Waiting const waiting{waited_seconds_};
   MPI_Datatype const type = types_.type(full.dtype);
   if (full.size() <= largest_call_) {
@@ -177,7 +177,7 @@ void CpuCollective::all_gather(Tensor const& part, Tensor const& full) {
 void CpuCollective::broadcast(Tensor const& values, int root) {
   expect(values.contiguous(), "collectives work on contiguous tensors");
   if (size() == 1) return;
-  if (rank() == root) bytes_sent_ += values.bytes();
+  traffic_[CollectiveKind::broadcast] += broadcast_traffic(values.bytes(), rank(), root, size());
   Waiting const waiting{waited_seconds_};
   in_pieces(values.size(), [&](std::int64_t first, int count) {
     mpi::check(MPI_Bcast(element(values, first), count, types_.type(values.dtype), root, group_.get()));
@@ -187,7 +187,7 @@ void CpuCollective::broadcast(Tensor const& values, int root) {
 std::unique_ptr<Pending> CpuCollective::begin_all_reduce(Tensor const& values) {
   expect(values.contiguous(), "collectives work on contiguous tensors");
   if (size() == 1) return std::make_unique<Done>();
-  bytes_sent_ += values.bytes();
+  traffic_[CollectiveKind::all_reduce] += all_reduce_traffic(values.bytes(), size());
   auto pending = std::make_unique<Requests>();
   in_pieces(values.size(), [&](std::int64_t first, int count) {
     mpi::check(MPI_Iallreduce(MPI_IN_PLACE, element(values, first), count, types_.type(values.dtype),
@@ -200,7 +200,7 @@ std::unique_ptr<Pending> CpuCollective::begin_reduce_scatter(Tensor const& value
                                                              std::span<std::int64_t const> counts) {
   check_counts(values, counts);
   if (size() == 1) return std::make_unique<Done>();
-  bytes_sent_ += values.bytes();
+  traffic_[CollectiveKind::reduce_scatter] += reduce_scatter_traffic(values, counts, rank());
   auto pending = std::make_unique<Requests>();
   MPI_Datatype const type = types_.type(values.dtype);
   MPI_Op const op = types_.op(values.dtype, Reduction::sum);
@@ -229,7 +229,7 @@ std::unique_ptr<Pending> CpuCollective::begin_reduce_scatter(Tensor const& value
 std::unique_ptr<Pending> CpuCollective::begin_all_gather(Tensor const& values, std::span<std::int64_t const> counts) {
   check_counts(values, counts);
   if (size() == 1) return std::make_unique<Done>();
-  bytes_sent_ += counts[static_cast<std::size_t>(rank())] * static_cast<std::int64_t>(size_of(values.dtype));
+  traffic_[CollectiveKind::all_gather] += all_gather_traffic(values, counts, rank());
   auto pending = std::make_unique<Requests>();
   MPI_Datatype const type = types_.type(values.dtype);
   if (values.size() <= largest_call_) {

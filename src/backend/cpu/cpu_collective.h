@@ -26,7 +26,6 @@ public:
   std::unique_ptr<Pending> begin_reduce_scatter(Tensor const& values, std::span<std::int64_t const> counts) override;
   std::unique_ptr<Pending> begin_all_gather(Tensor const& values, std::span<std::int64_t const> counts) override;
 
-  std::int64_t bytes_sent() const override { return bytes_sent_; }
   double waited_seconds() const override { return waited_seconds_; }
 
 private:
@@ -37,7 +36,6 @@ private:
   mpi::Communicator group_;
   MpiTypes types_;
   std::int64_t largest_call_;
-  std::int64_t bytes_sent_ = 0;
   double waited_seconds_ = 0;
 };
 
