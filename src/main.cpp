@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "commands/export.h"
+#include "commands/import.h"
 #include "commands/info.h"
 #include "commands/tokenize.h"
 #include "commands/train.h"
@@ -26,6 +28,10 @@ struct Command {
 constexpr std::array commands{
     Command{"tokenize", "text or JSON lines -> token files", jreg::commands::tokenize, jreg::commands::tokenize_help},
     Command{"train", "pretrain a model, alone or under mpirun", jreg::commands::train, jreg::commands::train_help},
+    Command{"export", "checkpoint -> folder for transformers", jreg::commands::export_model,
+            jreg::commands::export_help},
+    Command{"import", "Llama of Hugging Face's -> checkpoint", jreg::commands::import_model,
+            jreg::commands::import_help},
     Command{"info", "what a file or folder of jreg's is", jreg::commands::info, jreg::commands::info_help},
     Command{"verify", "check sizes and hashes of a checkpoint", jreg::commands::verify, jreg::commands::verify_help},
 };
