@@ -300,7 +300,8 @@ class Import(Huggingface):
         self.import_(REFERENCES / "old_keys_llama3_sharded", "imported", "--overwrite")
         self.jreg("verify", "imported")
         run = self.train("run", **MODEL)
-        for foreign in (run, run / "checkpoints/step_00000004"):
+        whole = shutil.copytree(run / "checkpoints/step_00000004", self.folder / "whole")
+        for foreign in (run, whole):
             self.assert_refused(self.import_(source, foreign, "--overwrite", check=2), "is no output of this command")
         self.assert_nothing_left()
 
