@@ -154,7 +154,9 @@ class Export(Huggingface):
         self.assert_nothing_left()
 
     def test_a_signal_leaves_nothing(self):
-        run = self.train("run", **{**MODEL, "model__vocab": 60_000, "model__hidden": 128, "train__steps": 1})
+        run = self.train("run", **{**MODEL, "model__vocab": 40_000, "model__hidden": 64, "train__steps": 1,
+                                      "model__tie_embeddings": True, "train__global_batch": 1, "eval__interval": 0,
+                                      "checkpoint__log_spaced": False})
         with subprocess.Popen([support.JREG, "export", "--checkpoint", run, "--output", "out"], cwd=self.folder,
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             while process.poll() is None and not list(self.folder.glob("out.tmp-*")):
