@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "commands/export.h"
+#include "commands/import.h"
 #include "commands/info.h"
 #include "commands/plan.h"
 #include "commands/tokenize.h"
@@ -29,6 +31,10 @@ constexpr std::array commands{
     Command{"train", "pretrain a model, alone or under mpirun", jreg::commands::train, jreg::commands::train_help},
     Command{"plan", "memory, traffic and speed of a run, without running it", jreg::commands::plan,
             jreg::commands::plan_help},
+    Command{"export", "checkpoint -> folder for transformers", jreg::commands::export_model,
+            jreg::commands::export_help},
+    Command{"import", "Llama of Hugging Face's -> checkpoint", jreg::commands::import_model,
+            jreg::commands::import_help},
     Command{"info", "what a file or folder of jreg's is", jreg::commands::info, jreg::commands::info_help},
     Command{"verify", "check sizes and hashes of a checkpoint", jreg::commands::verify, jreg::commands::verify_help},
 };
