@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "commands/analyze.h"
+#include "commands/eval.h"
 #include "commands/info.h"
 #include "commands/tokenize.h"
 #include "commands/train.h"
@@ -26,6 +28,9 @@ struct Command {
 constexpr std::array commands{
     Command{"tokenize", "text or JSON lines -> token files", jreg::commands::tokenize, jreg::commands::tokenize_help},
     Command{"train", "pretrain a model, alone or under mpirun", jreg::commands::train, jreg::commands::train_help},
+    Command{"eval", "loss, perplexity and statistics per layer of a model", jreg::commands::eval,
+            jreg::commands::eval_help},
+    Command{"analyze", "hidden state jumps of models -> HDF5", jreg::commands::analyze, jreg::commands::analyze_help},
     Command{"info", "what a file or folder of jreg's is", jreg::commands::info, jreg::commands::info_help},
     Command{"verify", "check sizes and hashes of a checkpoint", jreg::commands::verify, jreg::commands::verify_help},
 };

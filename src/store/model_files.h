@@ -11,9 +11,10 @@ namespace jreg::store {
 
 /// A model in files: what it is, and where its weights are read.
 struct ModelFiles {
-  config::Config config;     // of the run that wrote it; `model` is resolved (sizes given, none left to defaults)
-  std::int64_t step = -1;    // updates done; -1 where the files do not tell
-  std::int64_t tokens = -1;  // tokens trained on; the same
+  config::Config config;        // of the run that wrote it; `model` is resolved (sizes given, none left to defaults)
+  std::int64_t step = -1;       // updates done; -1 where the files do not tell
+  std::int64_t tokens = -1;     // tokens trained on; the same
+  std::int64_t data_ranks = 1;  // that the run had
   std::unique_ptr<TensorSource> tensors;
 };
 
