@@ -11,6 +11,8 @@
 #include "base/version.h"
 #include "commands/analyze.h"
 #include "commands/eval.h"
+#include "commands/export.h"
+#include "commands/import.h"
 #include "commands/info.h"
 #include "commands/tokenize.h"
 #include "commands/train.h"
@@ -31,6 +33,10 @@ constexpr std::array commands{
     Command{"eval", "loss, perplexity and statistics per layer of a model", jreg::commands::eval,
             jreg::commands::eval_help},
     Command{"analyze", "hidden state jumps of models -> HDF5", jreg::commands::analyze, jreg::commands::analyze_help},
+    Command{"export", "checkpoint -> folder for transformers", jreg::commands::export_model,
+            jreg::commands::export_help},
+    Command{"import", "Llama of Hugging Face's -> checkpoint", jreg::commands::import_model,
+            jreg::commands::import_help},
     Command{"info", "what a file or folder of jreg's is", jreg::commands::info, jreg::commands::info_help},
     Command{"verify", "check sizes and hashes of a checkpoint", jreg::commands::verify, jreg::commands::verify_help},
 };

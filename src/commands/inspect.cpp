@@ -18,6 +18,9 @@ config::Config config_of_files(store::ModelFiles const& files) {
     config.mesh.tensor = 1;
     config.mesh.sequence_parallel = false;
   }
+  if (probe_data(config).empty()) {  // no run: what it was trained with is not known, only how long a context may be
+    config.train.sequence_length = std::min(config.train.sequence_length, default_sequence_length);
+  }
   config.mesh.zero1 = false;
   config.run.backend = config::RunConfig{}.backend;  // a run's machine may have had another
   return config;

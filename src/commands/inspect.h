@@ -9,6 +9,9 @@
 
 namespace jreg::commands {
 
+/// Tokens per sequence for models that are no run's; fewer where such a model takes fewer.
+inline constexpr std::int64_t default_sequence_length = 2048;
+
 /// What jreg eval and jreg analyze have in common: a model of files, what it is to be looked at with, and where to.
 struct InspectOptions {
   std::string checkpoint;
@@ -17,11 +20,14 @@ struct InspectOptions {
   bool overwrite = false;
   config::Config config;  // of the model that is looked at, on the mesh of this launch
 
+  InspectOptions() { config.train.sequence_length = default_sequence_length; }
+
   /// Options of the config have a name as in jreg train; those that are often needed a short one, too.
   template <class Visit> void each_of_config(Visit&& visit) {
     using config::Rule;
     Rule const precisions = Rule::one_of({"auto", "fp32", "bf16"});
-    visit("sequence-length", config.train.sequence_length, Rule::at_least(1), "tokens per sequence");
+    visit("sequence-length", config.train.sequence_length, Rule::at_least(1),
+          "tokens per sequence; models that are no run's may have a shorter context");
     visit("train.sequence_length", config.train.sequence_length, Rule::at_least(1), "long for --sequence-length");
     visit("batch", config.train.micro_batch, Rule::at_least(0),
           "sequences that a data rank works on at once; 0: as many as in training, at most 8 for other models");

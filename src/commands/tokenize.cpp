@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -15,6 +14,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/version.h"
+#include "commands/interruption.h"
 #include "config/parse.h"
 #include "data/encode.h"
 #include "data/entropy.h"
@@ -32,32 +32,6 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
-
-/// While it lives, SIGINT and SIGTERM are only noted, so that temporary files can be removed first.
-class Interruption {
-public:
-  Interruption() {
-    noted_ = 0;
-    for (std::size_t i = 0; i < signals.size(); ++i) before_[i] = std::signal(signals[i], note);
-  }
-  Interruption(Interruption const&) = delete;
-  Interruption& operator=(Interruption const&) = delete;
-  ~Interruption() {
-    for (std::size_t i = 0; i < signals.size(); ++i) std::signal(signals[i], before_[i]);
-  }
-  static int noted() noexcept { return noted_; }
-
-private:
-  static constexpr std::array signals{SIGINT, SIGTERM};
-  static void note(int signal) { noted_ = signal; }
-  inline static std::sig_atomic_t volatile noted_ = 0;
-  std::array<void (*)(int), signals.size()> before_{};
-};
-
-/// Thrown to unwind after a signal; tokenize() then lets the signal do what it does by default.
-struct Interrupted {
-  int signal;
-};
 
 /// A line on the terminal that renews itself, or a plain line every 10 seconds elsewhere.
 class Progress {
@@ -225,7 +199,7 @@ void encode(Plan const& plan, data::Tokenizer const& tokenizer, Shards& shards) 
   std::uint64_t document = 0;
   Shard* shard = nullptr;
   data::encode_corpus(plan.job, tokenizer, [&](data::EncodedPart const& part) {
-    if (int const signal = Interruption::noted(); signal != 0) throw Interrupted{signal};
+    Interruption::check();
     if (part.begins_document) {
       bool const validation = plan.options.validation > 0 && split_stream.uniform(document) < plan.options.validation;
       shard = shards[validation ? 1 : 0].get();
@@ -308,12 +282,7 @@ void run(Plan const& plan) {
 
 int tokenize(std::vector<std::string> const& arguments) {
   Plan const plan = make_plan(arguments);
-  try {
-    run(plan);
-  } catch (Interrupted const& interrupted) {
-    std::signal(interrupted.signal, SIG_DFL);
-    std::raise(interrupted.signal);
-  }
+  run_interruptibly([&] { run(plan); });
   return static_cast<int>(ExitCode::done);
 }
 

@@ -54,7 +54,7 @@ void check(Request& request) {
   config::validate(config, mpi::launched_ranks());
   config::ini_text(config::options_of(config));  // refuses values that config.cfg could not hold
   jump::depth_weights(config.jreg.weights, config.jreg.penalty, config.model.layers);
-  train::check_start_options(request.arguments.resume, request.arguments.fork);
+  train::check_start_options(request.arguments.resume, request.arguments.fork, request.arguments.init);
   if (request.arguments.benchmark) return;
   check_data(config);
 }

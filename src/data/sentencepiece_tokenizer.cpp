@@ -80,6 +80,28 @@ std::int32_t SentencePieceTokenizer::eos() const {
   return processor_->eos_id();
 }
 
+std::int32_t SentencePieceTokenizer::bos() const {
+  return processor_->bos_id();
+}
+std::int32_t SentencePieceTokenizer::unknown() const {
+  return processor_->unk_id();
+}
+std::string SentencePieceTokenizer::piece(std::int32_t id) const {
+  expect(id >= 0 && id < vocab(), "SentencePieceTokenizer::piece: the id lies in the vocabulary");
+  return processor_->IdToPiece(id);
+}
+
+bool SentencePieceTokenizer::adds_space() const {
+  auto const ids = encode_whole("x");
+  return !ids.empty() && processor_->IdToPiece(ids.front()).starts_with(meta_space);
+}
+
+bool SentencePieceTokenizer::normalises() const {
+  // The ligature fi, which compatibility rules take apart; and spaces, which may be joined or cut off.
+  return encode_whole("\xEF\xAC\x81") == encode_whole("fi") || encode_whole("a  b") == encode_whole("a b") ||
+         encode_whole("a ") == encode_whole("a");
+}
+
 std::vector<int> SentencePieceTokenizer::encode_whole(std::string_view text) const {
   std::vector<int> ids;
   auto const status = processor_->Encode(text, &ids);

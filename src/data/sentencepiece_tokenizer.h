@@ -31,6 +31,15 @@ public:
   std::string decode(std::span<std::int32_t const> ids) const override;
   std::int64_t text_bytes(std::int32_t id, bool begins_document) const override;
 
+  /// The id that begins a text for some users of a model, and that of what it does not know; -1 where it has none.
+  std::int32_t bos() const;
+  std::int32_t unknown() const;
+  std::string piece(std::int32_t id) const;
+  /// Whether every text gets a space before it.
+  bool adds_space() const;
+  /// Whether some texts lose characters, or have them replaced, before they are split into pieces.
+  bool normalises() const;
+
 private:
   /// What becomes of the space at which a text is cut.
   enum class Joint { none, drop_space, keep_space };

@@ -1,10 +1,8 @@
-#include <fcntl.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -14,6 +12,7 @@
 #include "store/agree.h"
 #include "store/checkpoint.h"
 #include "store/files.h"
+#include "store/output_folder.h"
 #include "store/part_file.h"
 #include "store/pending_save.h"
 
@@ -110,22 +109,6 @@ std::string hash_of_config(KeyValues const& config) {
   std::string text;
   for (auto const& [key, value] : config) text += key + "=" + value + "\n";
   return hash_of(text);
-}
-
-/// Puts the finished folder in its place. A complete one that is there already (the same step saved again) changes
-/// places with it at once, where the file system can do that.
-void put_in_place(fs::path const& temporary, fs::path const& folder) {
-  std::error_code ignored;
-  if (!fs::exists(folder, ignored)) return rename_durably(temporary, folder);
-  fs::path const trash = folder.parent_path() / (".trash-" + folder.filename().string());
-  if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, folder.c_str(), RENAME_EXCHANGE) == 0) {
-    sync(folder.parent_path());
-    rename_durably(temporary, trash);
-  } else {
-    rename_durably(folder, trash);
-    rename_durably(temporary, folder);
-  }
-  fs::remove_all(trash, ignored);
 }
 
 }  // namespace

@@ -63,6 +63,18 @@ void write_at(Descriptor const& file, std::int64_t offset, std::span<std::byte c
   }
 }
 
+void read_at(Descriptor const& file, std::int64_t offset, std::span<std::byte> bytes,
+             std::filesystem::path const& path) {
+  while (!bytes.empty()) {
+    ssize_t const got = ::pread(file.get(), bytes.data(), bytes.size(), offset);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_errno(fmt::format("read {} bytes from", bytes.size()), path.string());
+    if (got == 0) throw DataError("{}: ends at byte {}, {} bytes too early", path.string(), offset, bytes.size());
+    bytes = bytes.subspan(static_cast<std::size_t>(got));
+    offset += got;
+  }
+}
+
 void make_folders(std::filesystem::path const& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);

@@ -29,6 +29,10 @@ void write_all(Descriptor const& file, std::string_view text, std::filesystem::p
 void write_at(Descriptor const& file, std::int64_t offset, std::span<std::byte const> bytes,
               std::filesystem::path const& path);
 
+/// Fills `bytes` from byte `offset` of the file on. Throws DataError where the file ends before that, SystemError.
+void read_at(Descriptor const& file, std::int64_t offset, std::span<std::byte> bytes,
+             std::filesystem::path const& path);
+
 /// Makes a folder and those above it where they are missing. Throws SystemError.
 void make_folders(std::filesystem::path const& folder);
 

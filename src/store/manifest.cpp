@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "store/files.h"
+#include "store/json_node.h"
 
 namespace jreg::store {
 namespace {
@@ -37,60 +38,6 @@ char const* name_of(TensorKind kind) {
   }
   return "?";
 }
-
-/// An object or array of the manifest, read strictly; errors name the file and the place.
-class Node {
-public:
-  Node(json const& value, std::string const& file, std::string place)
-      : value_{value}, file_{file}, place_{std::move(place)} {}
-
-  [[noreturn]] void refuse(std::string const& what) const { throw DataError("{}: {} {}", file_, place_, what); }
-
-  Node at(std::string const& key) const {
-    if (!value_.is_object()) refuse("is no object");
-    auto const found = value_.find(key);
-    if (found == value_.end()) refuse("has no " + key);
-    return {*found, file_, place_ + "." + key};
-  }
-  bool has(std::string const& key) const { return value_.is_object() && value_.contains(key); }
-  std::vector<Node> items() const {
-    if (!value_.is_array()) refuse("is no list");
-    std::vector<Node> nodes;
-    for (std::size_t i = 0; i < value_.size(); ++i)
-      nodes.push_back({value_[i], file_, fmt::format("{}[{}]", place_, i)});
-    return nodes;
-  }
-  std::int64_t integer(std::int64_t low, std::int64_t high) const {
-    // get<int64_t>() would take 1.5 and wrap 2^64 - 1.
-    bool const fits = value_.is_number_unsigned() ? value_.get<std::uint64_t>() <= static_cast<std::uint64_t>(high)
-                                                  : value_.is_number_integer();
-    if (!fits || value_.get<std::int64_t>() < low || value_.get<std::int64_t>() > high) {
-      refuse(fmt::format("is not an integer between {} and {}", low, high));
-    }
-    return value_.get<std::int64_t>();
-  }
-  bool boolean() const {
-    if (!value_.is_boolean()) refuse("is neither true nor false");
-    return value_.get<bool>();
-  }
-  std::string text() const {
-    if (!value_.is_string()) refuse("is no text");
-    return value_.get<std::string>();
-  }
-  /// A text of one of `all`'s names.
-  template <class Enum, std::size_t N> Enum one_of(std::array<Enum, N> const& all, char const* (*name)(Enum)) const {
-    std::string const found = text();
-    for (Enum const value : all) {
-      if (found == name(value)) return value;
-    }
-    refuse(fmt::format("is \"{}\", which is unknown", found));
-  }
-
-private:
-  json const& value_;
-  std::string const& file_;
-  std::string place_;
-};
 
 bool is_hash(std::string_view text) {
   return text.size() == hash_digits &&
@@ -128,7 +75,7 @@ json state_json(State const& state) {
   return object;
 }
 
-State parse_state(Node const& node) {
+State parse_state(JsonNode const& node) {
   State state;
   state.step = node.at("step").integer(0, largest_number);
   state.tokens = node.at("tokens").integer(0, largest_number);
@@ -136,7 +83,7 @@ State parse_state(Node const& node) {
   state.adamw_steps = node.at("adamw_steps").integer(0, largest_number);
   state.skipped_updates = node.at("skipped_updates").integer(0, largest_number);
   state.layers = node.at("layers").integer(1, 1'000'000);
-  for (Node const& gate : node.at("jump_gates").items()) state.jump_gates.push_back(gate.integer(0, 1));
+  for (JsonNode const& gate : node.at("jump_gates").items()) state.jump_gates.push_back(gate.integer(0, 1));
   if (!state.jump_gates.empty() && static_cast<std::int64_t>(state.jump_gates.size()) != state.layers) {
     node.at("jump_gates").refuse("is not one per layer");
   }
@@ -146,8 +93,8 @@ State parse_state(Node const& node) {
   state.run_id = node.at("run_id").text();
   if (node.has("parent_run_id")) state.parent_run_id = node.at("parent_run_id").text();
   if (node.has("weights_only")) state.weights_only = node.at("weights_only").boolean();
-  for (Node const& pair : node.at("config").items()) {
-    std::vector<Node> const entry = pair.items();
+  for (JsonNode const& pair : node.at("config").items()) {
+    std::vector<JsonNode> const entry = pair.items();
     if (entry.size() != 2) pair.refuse("is no pair of key and value");
     state.config.emplace_back(entry[0].text(), entry[1].text());
   }
@@ -169,18 +116,18 @@ json tensor_json(TensorEntry const& tensor, std::map<std::string, std::size_t> c
           {"slices", slices}};
 }
 
-TensorEntry parse_tensor(Node const& node, std::vector<FileEntry> const& files) {
+TensorEntry parse_tensor(JsonNode const& node, std::vector<FileEntry> const& files) {
   TensorEntry tensor;
   tensor.name = node.at("name").text();
   tensor.kind = node.at("kind").one_of(kinds, name_of);
   tensor.dtype = node.at("dtype").one_of<DType>(dtypes, [](DType type) { return jreg::name_of(type); });
-  std::vector<Node> const shape = node.at("shape").items();
+  std::vector<JsonNode> const shape = node.at("shape").items();
   if (shape.empty() || shape.size() > 2) node.at("shape").refuse("is neither a vector's nor a matrix'");
   tensor.shape.vector = shape.size() == 1;
   tensor.shape.rows = shape[0].integer(1, largest_extent);
   if (!tensor.shape.vector) tensor.shape.columns = shape[1].integer(1, largest_number / tensor.shape.rows);
-  for (Node const& slice : node.at("slices").items()) {
-    std::vector<Node> const numbers = slice.items();
+  for (JsonNode const& slice : node.at("slices").items()) {
+    std::vector<JsonNode> const numbers = slice.items();
     if (numbers.size() != 5) slice.refuse("is not file, rows and columns");
     auto const file = static_cast<std::size_t>(numbers[0].integer(0, static_cast<std::int64_t>(files.size()) - 1));
     auto const extent = [&](std::size_t i) { return numbers[i].integer(0, largest_number); };
@@ -189,11 +136,11 @@ TensorEntry parse_tensor(Node const& node, std::vector<FileEntry> const& files) 
   return tensor;
 }
 
-std::vector<FileEntry> parse_files(Node const& node) {
+std::vector<FileEntry> parse_files(JsonNode const& node) {
   std::vector<FileEntry> files;
   std::set<std::string> names;
   std::int64_t bytes = 0;
-  for (Node const& entry : node.items()) {
+  for (JsonNode const& entry : node.items()) {
     FileEntry file{entry.at("name").text(), entry.at("bytes").integer(1, largest_number), entry.at("xxh3_128").text()};
     if (!is_file_name(file.name)) entry.at("name").refuse("is no name of a checkpoint's file");
     if (!is_hash(file.hash)) entry.at("xxh3_128").refuse("is no hash");
@@ -259,7 +206,7 @@ Manifest parse_manifest(std::string_view text, std::string const& file) {
   check_own_hash(text, file);
   json const body = json::parse(text, nullptr, false);
   if (body.is_discarded()) throw DataError("{}: is no JSON", file);
-  Node const node{body, file, "manifest"};
+  JsonNode const node{body, file, "manifest"};
   if (node.at("format").text() != "jreg checkpoint") node.at("format").refuse("is not \"jreg checkpoint\"");
   if (node.at("format_version").integer(1, largest_number) != Manifest::format_version) {
     node.at("format_version")
@@ -274,7 +221,7 @@ Manifest parse_manifest(std::string_view text, std::string const& file) {
   manifest.files = parse_files(node.at("files"));
   std::set<std::pair<TensorKind, std::string>> names;
   std::int64_t elements = 0;
-  for (Node const& entry : node.at("tensors").items()) {
+  for (JsonNode const& entry : node.at("tensors").items()) {
     manifest.tensors.push_back(parse_tensor(entry, manifest.files));
     TensorEntry const& tensor = manifest.tensors.back();
     if (!names.emplace(tensor.kind, tensor.name).second) entry.refuse("stands there twice");

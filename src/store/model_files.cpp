@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "config/validate.h"
 #include "store/checkpoint.h"
+#include "store/huggingface_folder.h"
 
 namespace jreg::store {
 namespace fs = std::filesystem;
@@ -18,6 +19,13 @@ ModelFiles open_checkpoint(fs::path const& folder) {
                    .tokens = state.tokens,
                    .data_ranks = state.data_ranks};
   files.tensors = std::move(reader);
+  return files;
+}
+
+ModelFiles open_huggingface(fs::path const& folder) {
+  auto folder_reader = std::make_unique<HuggingFaceFolder>(folder);
+  ModelFiles files{.config = folder_reader->config()};
+  files.tensors = std::move(folder_reader);
   return files;
 }
 
@@ -49,8 +57,11 @@ ModelFiles open_model(fs::path const& path) {
     }
     throw UserError("{}: the run has no complete checkpoint", path.string());
   }
-  throw UserError("{}: is no model: give a checkpoint folder (.../checkpoints/step_XXXXXXXX) or a run folder",
-                  path.string());
+  if (fs::exists(path / "config.json", error)) return open_huggingface(path);
+  throw UserError(
+      "{}: is no model: give a checkpoint folder (.../checkpoints/step_XXXXXXXX), a run folder, or a folder of Hugging "
+      "Face's with config.json and safetensors",
+      path.string());
 }
 
 }  // namespace jreg::store

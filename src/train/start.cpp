@@ -20,15 +20,22 @@ std::vector<fs::path> checkpoints_to_fork(fs::path const& source) {
 
 }  // namespace
 
-void check_start_options(std::string const& resume, std::string const& fork) {
-  if (fork.empty() || resume.empty() || resume == "auto") return;
-  throw UserError("--resume {} and --fork {}: give one of them, or --resume auto to fork only once", resume, fork);
+void check_start_options(std::string const& resume, std::string const& fork, std::string const& init) {
+  if (!fork.empty() && !init.empty()) throw UserError("--fork {} and --init {}: give one of them", fork, init);
+  if (resume.empty() || resume == "auto") return;
+  if (!fork.empty()) {
+    throw UserError("--resume {} and --fork {}: give one of them, or --resume auto to fork only once", resume, fork);
+  }
+  if (!init.empty()) {
+    throw UserError("--resume {} and --init {}: give one of them, or --resume auto to begin so only once", resume,
+                    init);
+  }
 }
 
-void check_run_dir(std::string const& run_dir, std::string const& resume, std::string const& fork) {
+void check_run_dir(std::string const& run_dir, std::string const& resume, bool from_elsewhere) {
   if (!resume.empty() || store::list_checkpoints(run_dir).empty()) return;
   throw UserError("run.dir = {}: holds checkpoints already; give {}--resume auto to go on, or another run.dir", run_dir,
-                  fork.empty() ? "" : "also ");
+                  from_elsewhere ? "also " : "");
 }
 
 Start choose_start(std::string const& run_dir, std::string const& resume, std::string const& fork) {

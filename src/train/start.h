@@ -12,11 +12,12 @@ struct Start {
   bool fork = false;  // they are another run's
 };
 
-/// Throws UserError where --resume and --fork contradict each other.
-void check_start_options(std::string const& resume, std::string const& fork);
+/// Throws UserError where --resume, --fork and --init contradict each other.
+void check_start_options(std::string const& resume, std::string const& fork, std::string const& init);
 
-/// Throws UserError where `run_dir` holds checkpoints that the options do not go on from.
-void check_run_dir(std::string const& run_dir, std::string const& resume, std::string const& fork);
+/// Throws UserError where `run_dir` holds checkpoints that the options do not go on from. `from_elsewhere`: the run is
+/// to begin with what --fork or --init name.
+void check_run_dir(std::string const& run_dir, std::string const& resume, bool from_elsewhere);
 
 /// `resume`: auto, a step, a checkpoint folder, or empty. `fork`: a run or checkpoint folder, or empty; with resume =
 /// auto it counts only where the run has no checkpoint of its own. Not collective. Throws UserError where there is

@@ -18,6 +18,7 @@
 #include "store/agree.h"
 #include "train/checkpointing.h"
 #include "train/disk_space.h"
+#include "train/initial_weights.h"
 #include "train/machine.h"
 #include "train/replicas.h"
 
@@ -45,7 +46,7 @@ std::optional<store::RunFolder> take_run_folder(config::Config const& config, Tr
   std::optional<store::RunFolder> folder;
   store::agree_on_first(world, [&] {
     folder.emplace(config.run.dir);
-    check_run_dir(config.run.dir, arguments.resume, arguments.fork);
+    check_run_dir(config.run.dir, arguments.resume, !arguments.fork.empty() || !arguments.init.empty());
   });
   return folder;
 }
@@ -142,7 +143,11 @@ std::string Trainer::make_run_id() const {
 
 void Trainer::begin() {
   run_id_ = make_run_id();
-  session_.initialise();
+  if (arguments_.init.empty()) {
+    session_.initialise();
+  } else {
+    store::agree(mesh_.world(), [&] { load_initial_weights(session_, arguments_.init); });
+  }
 }
 
 void Trainer::resume_from(std::filesystem::path const& folder, bool fork) {

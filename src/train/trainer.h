@@ -29,6 +29,7 @@ struct TrainArguments {
   std::string config;
   std::string resume;
   std::string fork;
+  std::string init;
   std::string allow_change;
   std::int64_t stop_at = -1;
   bool benchmark = false;
@@ -42,6 +43,11 @@ struct TrainArguments {
     visit("fork", fork, Rule::any(),
           "run or checkpoint folder of another run to go on from as a new run in run.dir; all but the architecture may "
           "differ. With --resume auto: only where run.dir has no checkpoint yet");
+    visit(
+        "init", init, Rule::any(),
+        "start step 0 with the weights of a checkpoint or run folder or of a folder of Hugging Face's (config.json and "
+        "safetensors), with fresh moments; [model] must tell the same architecture. With --resume auto: only where "
+        "run.dir has no checkpoint yet");
     visit("allow-change", allow_change, Rule::any(),
           "with --resume: keys, with commas, that may differ from the checkpoint's");
     visit("stop-at", stop_at, Rule::at_least(-1),
