@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "commands/analyze.h"
+#include "commands/eval.h"
 #include "commands/export.h"
 #include "commands/import.h"
 #include "commands/info.h"
@@ -31,6 +33,9 @@ constexpr std::array commands{
     Command{"train", "pretrain a model, alone or under mpirun", jreg::commands::train, jreg::commands::train_help},
     Command{"plan", "memory, traffic and speed of a run, without running it", jreg::commands::plan,
             jreg::commands::plan_help},
+    Command{"eval", "loss, perplexity and statistics per layer of a model", jreg::commands::eval,
+            jreg::commands::eval_help},
+    Command{"analyze", "hidden state jumps of models -> HDF5", jreg::commands::analyze, jreg::commands::analyze_help},
     Command{"export", "checkpoint -> folder for transformers", jreg::commands::export_model,
             jreg::commands::export_help},
     Command{"import", "Llama of Hugging Face's -> checkpoint", jreg::commands::import_model,

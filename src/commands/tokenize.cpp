@@ -222,7 +222,7 @@ void encode(Plan const& plan, data::Tokenizer const& tokenizer, Shards& shards) 
             progress.bytes() / 1e6 / std::max(progress.seconds(), 1e-9), plan.job.threads);
 }
 
-/// PREFIX.json: for people; no program needs it.
+/// PREFIX.json: for people, and for the bytes per token of jreg eval.
 std::string description(Plan const& plan, data::Tokenizer const& tokenizer, Shards const& shards) {
   nlohmann::ordered_json json;
   json["program"] = fmt::format("jreg {} ({})", version(), commit());

@@ -2,17 +2,15 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <chrono>
 #include <optional>
-#include <thread>
 
 #include "backend/backend.h"
 #include "base/error.h"
-#include "base/log.h"
+#include "commands/ranks.h"
 #include "config/parse.h"
 #include "config/validate.h"
 #include "data/dataset.h"
+#include "data/open_tokens.h"
 #include "jump/weights.h"
 #include "mpi/session.h"
 #include "train/benchmark.h"
@@ -37,23 +35,16 @@ struct Request {
   }
 };
 
-/// Whether tokens fit the vocabulary as far as their beginning tells.
-void check_tokens(data::TokenStream const& stream, std::int64_t vocab) {
-  constexpr std::int64_t looked_at = std::int64_t{1} << 20;
-  std::vector<std::int32_t> tokens(static_cast<std::size_t>(std::min(stream.tokens(), looked_at)));
-  stream.read(0, tokens, vocab);
-}
-
 /// Whether all token files can be read, fill a sequence and fit the vocabulary.
 void check_data(config::Config const& config) {
   if (config.data.train.empty() && config.data.sources.empty()) {
     throw UserError("data.train is empty: give the prefix of a token file (jreg tokenize), or data.sources");
   }
   data::Dataset const dataset{config.data, config.train.sequence_length, config.run.seed};
-  for (std::size_t i = 0; i < dataset.sources(); ++i) check_tokens(dataset.stream(i), config.model.vocab);
+  for (std::size_t i = 0; i < dataset.sources(); ++i) data::check_tokens(dataset.stream(i), config.model.vocab);
   if (config.data.validation.empty()) return;
-  check_tokens(*data::open_stream(config.data.validation, config.data, config.train.sequence_length),
-               config.model.vocab);
+  data::check_tokens(*data::open_stream(config.data.validation, config.data, config.train.sequence_length),
+                     config.model.vocab);
 }
 
 /// Everything about the request that can be checked without the other ranks.
@@ -70,30 +61,16 @@ void check(Request& request) {
 }
 
 int run(Request const& request) {
-  int argc = 0;
-  char** argv = nullptr;
   train::Watchdog watchdog{request.arguments.benchmark ? 0 : request.config.run.step_deadline, mpi::launched_rank()};
-  mpi::Session session{argc, argv};
-  log::set_rank(session.rank(), session.size());
-  try {
-    mpi::Communicator const world = mpi::Communicator::duplicate(MPI_COMM_WORLD);
+  return run_on_ranks([&](mpi::Communicator const& world) {
     if (world.size() != mpi::launched_ranks()) config::validate(request.config, world.size());
     auto const backend = backend::make_backend(request.config.run.backend, world.split_node().rank());
     if (request.arguments.benchmark) {
       train::benchmark(request.config, world, *backend, request.arguments.benchmark_steps, request.arguments.profile);
-      return static_cast<int>(ExitCode::done);
+      return ExitCode::done;
     }
-    return static_cast<int>(train::Trainer{request.config, request.arguments, world, *backend, watchdog}.run());
-  } catch (AgreedError const& error) {
-    if (session.rank() == 0) log::error(error);
-    return static_cast<int>(error.code());
-  } catch (std::exception const& error) {
-    log::error(error);
-    ExitCode const code = log::exit_code(error);
-    // Alone there is nobody to end by force; but after a failed write a normal exit crashes inside HDF5.
-    if (session.size() == 1 && code != ExitCode::io) return static_cast<int>(code);
-    mpi::Session::abort(static_cast<int>(code));
-  }
+    return train::Trainer{request.config, request.arguments, world, *backend, watchdog}.run();
+  });
 }
 
 }  // namespace
@@ -111,14 +88,7 @@ int train(std::vector<std::string> const& arguments) {
     check(request);
     backend::require_backend(request.config.run.backend);
   } catch (Error const& error) {
-    // Every rank finds the same before MPI starts; the first one tells. The others give it time for that: launchers end
-    // all ranks as soon as one has left.
-    if (mpi::launched_rank() == 0) {
-      log::error(error);
-    } else {
-      std::this_thread::sleep_for(std::chrono::seconds{5});
-    }
-    return static_cast<int>(error.code());
+    return refuse(error);
   }
   return run(request);
 }

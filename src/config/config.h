@@ -100,6 +100,10 @@ struct DataConfig {
           "proportion to its weight; weights need not sum to 1");
     visit("data.validation", validation, Rule::any(),
           "validation tokens, named like data.train; empty: no validation loss");
+    each_of_reading(visit);
+  }
+  /// How token files are read, whichever they are.
+  template <class Visit> void each_of_reading(Visit&& visit) {
     visit("data.format", format, Rule::one_of({"auto", "megatron", "llmc", "raw16", "raw32"}),
           "of all token files: megatron (.bin and .idx), llmc (llm.c's .bin, 16 or 32 bits), raw16 or raw32 (ids "
           "without a header, as nanoGPT writes them), or auto: megatron or llmc, whichever a file is");

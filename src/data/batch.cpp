@@ -24,17 +24,19 @@ std::int64_t BatchPlan::first_sample(std::int64_t step, std::int64_t micro) cons
 
 namespace {
 
-/// Sequence `row` of a batch.
-void load_sample(Sample const& sample, std::size_t row, std::size_t length, std::int64_t vocab,
-                 DocumentRule const& rule, HostBatch const& batch) {
-  auto const input = batch.inputs.subspan(row * length, length);
-  auto const target = batch.targets.subspan(row * length, length);
-  sample.stream->read(sample.offset, input, vocab);
-  std::ranges::copy(input.subspan(1), target.begin());
-  sample.stream->read(sample.offset + static_cast<std::int64_t>(length), target.last(1), vocab);
-  if (rule.mask) {
-    find_documents(*sample.stream, sample.offset, input, rule.eos, batch.first.subspan(row * length, length));
-  }
+/// The part of a batch that sequence `row` of `length` tokens begins with.
+HostBatch part_of(HostBatch const& batch, std::size_t row, std::size_t length, std::size_t tokens) {
+  auto const first = batch.first.empty() ? batch.first : batch.first.subspan(row * length, tokens);
+  return {batch.inputs.subspan(row * length, tokens), batch.targets.subspan(row * length, tokens), first};
+}
+
+/// Fills one sequence.
+void load_sample(Sample const& sample, std::int64_t vocab, DocumentRule const& rule, HostBatch const& sequence) {
+  auto const length = static_cast<std::int64_t>(sequence.inputs.size());
+  sample.stream->read(sample.offset, sequence.inputs, vocab);
+  std::ranges::copy(sequence.inputs.subspan(1), sequence.targets.begin());
+  sample.stream->read(sample.offset + length, sequence.targets.last(1), vocab);
+  if (rule.mask) find_documents(*sample.stream, sample.offset, sequence.inputs, rule.eos, sequence.first);
 }
 
 void check_sizes(std::int64_t count, std::int64_t length, DocumentRule const& rule, HostBatch const& batch) {
@@ -48,18 +50,27 @@ void check_sizes(std::int64_t count, std::int64_t length, DocumentRule const& ru
 void load(Dataset& dataset, std::int64_t sequence_length, std::int64_t first_global_index, std::int64_t count,
           std::int64_t vocab, DocumentRule const& rule, HostBatch const& batch) {
   check_sizes(count, sequence_length, rule, batch);
+  auto const length = static_cast<std::size_t>(sequence_length);
   for (std::int64_t i = 0; i < count; ++i) {
-    load_sample(dataset.sample(first_global_index + i), static_cast<std::size_t>(i),
-                static_cast<std::size_t>(sequence_length), vocab, rule, batch);
+    load_sample(dataset.sample(first_global_index + i), vocab, rule,
+                part_of(batch, static_cast<std::size_t>(i), length, length));
   }
 }
 
-void load(TokenStream const& stream, Sampler const& sampler, std::int64_t first_global_index, std::int64_t count,
-          std::int64_t vocab, DocumentRule const& rule, HostBatch const& batch) {
-  check_sizes(count, sampler.sequence_length(), rule, batch);
+void load(TokenStream const& stream, Windows const& windows, std::int64_t first, std::int64_t count, std::int64_t vocab,
+          DocumentRule const& rule, HostBatch const& batch) {
+  check_sizes(count, windows.length(), rule, batch);
+  auto const length = static_cast<std::size_t>(windows.length());
   for (std::int64_t i = 0; i < count; ++i) {
-    load_sample({&stream, sampler.token_offset(first_global_index + i)}, static_cast<std::size_t>(i),
-                static_cast<std::size_t>(sampler.sequence_length()), vocab, rule, batch);
+    Windows::Window const window = windows.at(first + i);
+    auto const row = static_cast<std::size_t>(i);
+    auto const inputs = static_cast<std::size_t>(window.inputs);
+    load_sample({&stream, window.offset}, vocab, rule, part_of(batch, row, length, inputs));
+    if (inputs == length) continue;
+    HostBatch const whole = part_of(batch, row, length, length);
+    std::ranges::fill(whole.inputs.subspan(inputs), 0);
+    std::ranges::fill(whole.targets.subspan(inputs), 0);
+    if (rule.mask) std::ranges::fill(whole.first.subspan(inputs), whole.first[inputs - 1]);
   }
 }
 

@@ -5,8 +5,8 @@
 
 #include "data/dataset.h"
 #include "data/documents.h"
-#include "data/sampler.h"
 #include "data/token_stream.h"
+#include "data/windows.h"
 
 namespace jreg::data {
 
@@ -44,8 +44,9 @@ struct HostBatch {
 /// without --eod-mask-loss: all runs then count the same targets.
 void load(Dataset& dataset, std::int64_t sequence_length, std::int64_t first_global_index, std::int64_t count,
           std::int64_t vocab, DocumentRule const& rule, HostBatch const& batch);
-/// The same of one stream and sampler.
-void load(TokenStream const& stream, Sampler const& sampler, std::int64_t first_global_index, std::int64_t count,
-          std::int64_t vocab, DocumentRule const& rule, HostBatch const& batch);
+/// The same of windows [first, first + count) of one stream; where a window is shorter than the others, tokens 0 fill
+/// it up.
+void load(TokenStream const& stream, Windows const& windows, std::int64_t first, std::int64_t count, std::int64_t vocab,
+          DocumentRule const& rule, HostBatch const& batch);
 
 }  // namespace jreg::data

@@ -94,4 +94,10 @@ std::unique_ptr<TokenStream> open_tokens(std::string const& text, std::string co
   return std::make_unique<FlatTokens>(text, files_of(text), flat);
 }
 
+void check_tokens(TokenStream const& stream, std::int64_t vocab) {
+  constexpr std::int64_t looked_at = std::int64_t{1} << 20;
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(std::min(stream.tokens(), looked_at)));
+  stream.read(0, tokens, vocab);
+}
+
 }  // namespace jreg::data

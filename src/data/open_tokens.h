@@ -16,4 +16,7 @@ namespace jreg::data {
 /// or where auto cannot tell, DataError for what is malformed.
 std::unique_ptr<TokenStream> open_tokens(std::string const& text, std::string const& format);
 
+/// Throws DataError where tokens do not fit the vocabulary, as far as the first million tells.
+void check_tokens(TokenStream const& stream, std::int64_t vocab);
+
 }  // namespace jreg::data

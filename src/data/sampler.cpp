@@ -15,8 +15,8 @@ RandomStream epochs_of(std::int64_t seed, std::size_t source) {
 
 }  // namespace
 
-Sampler::Sampler(std::int64_t tokens, std::int64_t sequence_length, std::optional<RandomStream> epochs)
-    : sequence_length_{sequence_length}, samples_{0}, epochs_{epochs} {
+Sampler::Sampler(std::int64_t tokens, std::int64_t sequence_length, std::int64_t seed, std::size_t source)
+    : sequence_length_{sequence_length}, samples_{0}, epochs_{epochs_of(seed, source)} {
   expect(sequence_length > 0, "Sampler: sequence_length is positive");
   if (tokens - 1 < sequence_length) {
     throw UserError(
@@ -27,21 +27,12 @@ Sampler::Sampler(std::int64_t tokens, std::int64_t sequence_length, std::optiona
   samples_ = (tokens - 1) / sequence_length;
 }
 
-Sampler::Sampler(std::int64_t tokens, std::int64_t sequence_length, std::int64_t seed, std::size_t source)
-    : Sampler{tokens, sequence_length, std::optional{epochs_of(seed, source)}} {}
-
-Sampler Sampler::sequential(std::int64_t tokens, std::int64_t sequence_length) {
-  return Sampler{tokens, sequence_length, std::nullopt};
-}
-
 std::int64_t Sampler::token_offset(std::int64_t global_index) const {
   expect(global_index >= 0, "Sampler::token_offset: the index is not negative");
-  auto position = static_cast<std::uint64_t>(global_index % samples_);
-  if (epochs_) {
-    auto const epoch = static_cast<std::uint64_t>(global_index / samples_);
-    RandomStream const order{epochs_->bits(epoch), "data order: within an epoch"};
-    position = permuted(position, static_cast<std::uint64_t>(samples_), order);
-  }
+  auto const epoch = static_cast<std::uint64_t>(global_index / samples_);
+  RandomStream const order{epochs_.bits(epoch), "data order: within an epoch"};
+  std::uint64_t const position =
+      permuted(static_cast<std::uint64_t>(global_index % samples_), static_cast<std::uint64_t>(samples_), order);
   return static_cast<std::int64_t>(position) * sequence_length_;
 }
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
 #include "base/random.h"
 
@@ -15,8 +14,6 @@ public:
   /// Shuffled windows, in a new order each epoch; sources of a mixture have orders of their own. Throws UserError when
   /// `tokens` do not fill one sample.
   Sampler(std::int64_t tokens, std::int64_t sequence_length, std::int64_t seed, std::size_t source = 0);
-  /// Windows in file order, the same each epoch: for validation and probes.
-  static Sampler sequential(std::int64_t tokens, std::int64_t sequence_length);
 
   std::int64_t sequence_length() const noexcept { return sequence_length_; }
   std::int64_t samples_per_epoch() const noexcept { return samples_; }
@@ -24,11 +21,9 @@ public:
   std::int64_t token_offset(std::int64_t global_index) const;
 
 private:
-  Sampler(std::int64_t tokens, std::int64_t sequence_length, std::optional<RandomStream> epochs);
-
   std::int64_t sequence_length_;
   std::int64_t samples_;
-  std::optional<RandomStream> epochs_;  // epoch -> key of its permutation; none: file order
+  RandomStream epochs_;  // epoch -> key of its permutation
 };
 
 }  // namespace jreg::data

@@ -66,6 +66,8 @@ SentencePieceTokenizer::SentencePieceTokenizer(std::string const& model, std::st
                     name_);
   }
   joint_ = find_joint();
+  auto const word = encode_whole("one");
+  puts_space_ = !word.empty() && processor_->IdToPiece(word.front()).starts_with(meta_space);
 }
 
 SentencePieceTokenizer::SentencePieceTokenizer(SentencePieceTokenizer&&) noexcept = default;
@@ -169,6 +171,18 @@ std::string SentencePieceTokenizer::decode(std::span<std::int32_t const> ids) co
   auto const status = processor_->Decode(std::vector<int>(ids.begin(), ids.end()), &text);
   if (!status.ok()) throw DataError("{}: cannot decode: {}", name_, reason_of(status));
   return text;
+}
+
+std::int64_t SentencePieceTokenizer::text_bytes(std::int32_t id, bool begins_document) const {
+  expect(id >= 0 && id < vocab(), "SentencePieceTokenizer::text_bytes: the id lies in the vocabulary");
+  if (processor_->IsControl(id) || processor_->IsUnused(id)) return 0;
+  if (processor_->IsByte(id) || processor_->IsUnknown(id)) return 1;
+  std::string_view const piece = processor_->IdToPiece(id);
+  std::int64_t bytes = std::ssize(piece);
+  for (auto at = piece.find(meta_space); at != piece.npos; at = piece.find(meta_space, at + meta_space.size())) {
+    bytes -= std::ssize(meta_space) - 1;
+  }
+  return begins_document && puts_space_ && piece.starts_with(meta_space) ? bytes - 1 : bytes;
 }
 
 std::string train_sentencepiece(std::vector<std::string> const& lines, std::int64_t vocab) {

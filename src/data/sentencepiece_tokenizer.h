@@ -29,6 +29,7 @@ public:
   std::size_t next_cut(std::string_view text, std::size_t from) const override;
   void encode_part(std::string_view part, bool begins_document, std::vector<std::int32_t>& ids) const override;
   std::string decode(std::span<std::int32_t const> ids) const override;
+  std::int64_t text_bytes(std::int32_t id, bool begins_document) const override;
 
   /// The id that begins a text for some users of a model, and that of what it does not know; -1 where it has none.
   std::int32_t bos() const;
@@ -48,6 +49,7 @@ private:
   std::string name_;
   std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
   Joint joint_ = Joint::none;
+  bool puts_space_ = false;  // before every text
 };
 
 /// Trains a BPE model with byte fallback, digits one by one and no normalisation (text comes back byte for byte), on

@@ -33,6 +33,11 @@ std::string ByteTokenizer::decode(std::span<std::int32_t const> ids) const {
   return text;
 }
 
+std::int64_t ByteTokenizer::text_bytes(std::int32_t id, bool) const {
+  expect(id >= 0 && id < vocab(), "ByteTokenizer::text_bytes: the id lies in the vocabulary");
+  return id == eos() ? 0 : 1;
+}
+
 std::unique_ptr<Tokenizer> make_tokenizer(std::string const& name) {
   if (name == "byte") return std::make_unique<ByteTokenizer>();
   if (name.ends_with(".json")) {

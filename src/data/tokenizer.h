@@ -33,6 +33,9 @@ public:
   std::vector<std::int32_t> encode(std::string_view text) const;
   /// The text of these ids; control tokens such as EOS give none.
   virtual std::string decode(std::span<std::int32_t const> ids) const = 0;
+  /// Bytes of text that an id stands for, 0 for control tokens; `begins_document`: it is the first of one, where a
+  /// space that a model puts before every text is none of the text's. An id for unknown text counts as one byte.
+  virtual std::int64_t text_bytes(std::int32_t id, bool begins_document) const = 0;
 };
 
 /// One token per byte, and EOS = 256.
@@ -45,6 +48,7 @@ public:
   std::size_t next_cut(std::string_view text, std::size_t from) const override;
   void encode_part(std::string_view part, bool begins_document, std::vector<std::int32_t>& ids) const override;
   std::string decode(std::span<std::int32_t const> ids) const override;
+  std::int64_t text_bytes(std::int32_t id, bool begins_document) const override;
 };
 
 /// "byte", or the path of a SentencePiece model. Throws UserError when there is no such file, DataError when it is not

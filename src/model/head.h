@@ -13,13 +13,13 @@ struct HeadContext {
   std::size_t weight;  // index of the head (or tied embedding) in the registry
 };
 
-/// loss (1, 1) f64 += sum over the T tokens of the cross entropy of a.final_normed against targets (1, T) i32.
-void add_loss(HeadContext const& context, Activations const& a, backend::Tensor const& targets,
+/// loss (1, 1) f64 += sum over the batch's counted tokens of the cross entropy of `normed` (t, H) against its targets.
+void add_loss(HeadContext const& context, Activations const& a, backend::Tensor const& normed, MicroBatch const& batch,
               backend::Tensor const& loss);
 
-/// The same, and with it the backward pass: adds to the head's weight gradient and leaves this rank's summand of
-/// scale * d(sum of losses)/d(final_normed), (T, H), in a.partial.
-void add_loss_and_gradient(HeadContext const& context, Activations const& a, backend::Tensor const& targets,
+/// The same of all tokens of a.final_normed, and with it the backward pass: adds to the head's weight gradient and
+/// leaves this rank's summand of scale * d(sum of losses)/d(final_normed), (T, H), in a.partial.
+void add_loss_and_gradient(HeadContext const& context, Activations const& a, MicroBatch const& batch,
                            backend::Tensor const& loss, float scale);
 
 /// logits (T, this rank's vocabulary rows) f32 of a.final_normed, whole: for tests and analysis of small batches.

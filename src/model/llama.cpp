@@ -60,6 +60,7 @@ Tensor const& Llama::state(std::size_t layer) const {
 void Llama::forward(MicroBatch const& batch) {
   expect(batch.sequences <= options_.largest_micro_batch, "a micro-batch fits the memory planned for it");
   now_ = whole_.first(dims_, batch.sequences);
+  counted_ = batch.counted;
   backend::Ops& ops = backend_.ops();
   Activations const& a = now_;
   auto const layers = static_cast<std::size_t>(dims_.layers);
@@ -76,32 +77,65 @@ void Llama::forward(MicroBatch const& batch) {
                      .eps = eps_,
                      .angular = options_.measure ? a.angular[0] : backend::AngularRows{}});
 
-  for (std::size_t block = 0; block < layers; ++block) {
-    BlockParameters const& p = index_.blocks[block];
-    BlockActivations const& b = a.blocks[block];
-    bool const last = block + 1 == layers;
-    ops.residual_norm({.residual = a.hidden[block],
-                       .delta = attention_forward(context_, p, a, b, batch),
-                       .hidden = b.middle,
-                       .gain = store_.weight(p.mlp_norm),
-                       .rstd = b.mlp_rstd,
-                       .normed = a.normed,
-                       .eps = eps_});
-    ResidualNorm end{.residual = b.middle,
-                     .delta = mlp_forward(context_, p, a, b),
-                     .hidden = a.hidden[block + 1],
-                     .gain = store_.weight(last ? index_.final_norm : index_.blocks[block + 1].attention_norm),
-                     .rstd = last ? a.final_rstd : a.blocks[block + 1].attention_rstd,
-                     .normed = last ? a.final_normed : a.normed,
-                     .eps = eps_};
-    if (options_.measure && !(last && options_.normed_final_state)) {
-      end.angular = a.angular[block + 1];
-      end.previous = a.hidden[block];
-      end.previous_norm = a.angular[block].norm;
-    }
-    ops.residual_norm(end);
-  }
+  for (std::size_t block = 0; block < layers; ++block) block_forward(block, a.hidden[block], batch, options_.measure);
   if (options_.measure && options_.normed_final_state) measure_final_state();
+}
+
+void Llama::block_forward(std::size_t block, Tensor const& input, MicroBatch const& batch, bool measure) {
+  backend::Ops& ops = backend_.ops();
+  Activations const& a = now_;
+  BlockParameters const& p = index_.blocks[block];
+  BlockActivations const& b = a.blocks[block];
+  bool const last = block + 1 == a.blocks.size();
+  ops.residual_norm({.residual = input,
+                     .delta = attention_forward(context_, p, a, b, batch),
+                     .hidden = b.middle,
+                     .gain = store_.weight(p.mlp_norm),
+                     .rstd = b.mlp_rstd,
+                     .normed = a.normed,
+                     .eps = eps_});
+  ResidualNorm end{.residual = b.middle,
+                   .delta = mlp_forward(context_, p, a, b),
+                   .hidden = a.hidden[block + 1],
+                   .gain = store_.weight(last ? index_.final_norm : index_.blocks[block + 1].attention_norm),
+                   .rstd = last ? a.final_rstd : a.blocks[block + 1].attention_rstd,
+                   .normed = last ? a.final_normed : a.normed,
+                   .eps = eps_};
+  if (measure && !(last && options_.normed_final_state)) {
+    end.angular = a.angular[block + 1];
+    end.previous = input;
+    end.previous_norm = a.angular[block].norm;
+  }
+  ops.residual_norm(end);
+}
+
+void Llama::forward_without(MicroBatch const& batch, std::int64_t layer) {
+  expect(!options_.with_backward, "blocks are left out without a backward pass");
+  expect(layer >= 1 && layer <= dims_.layers, "the block that is left out is there");
+  Activations const& a = now_;
+  auto const out = static_cast<std::size_t>(layer) - 1;
+  auto const layers = static_cast<std::size_t>(dims_.layers);
+  bool const last = out + 1 == layers;
+  // The next block, or the final norm, reads what the one that is left out would have read.
+  backend_.ops().residual_norm({.residual = a.hidden[out],
+                                .gain = store_.weight(last ? index_.final_norm : index_.blocks[out + 1].attention_norm),
+                                .rstd = last ? a.final_rstd : a.blocks[out + 1].attention_rstd,
+                                .normed = last ? a.final_normed : a.normed,
+                                .eps = eps_});
+  for (std::size_t block = out + 1; block < layers; ++block) {
+    block_forward(block, block == out + 1 ? a.hidden[out] : a.hidden[block], batch, false);
+  }
+}
+
+void Llama::lens_loss(MicroBatch const& batch, std::int64_t layer, Tensor const& loss) {
+  expect(!options_.with_backward, "other states than the last are read without a backward pass");
+  expect(layer >= 0 && layer <= dims_.layers, "the hidden state is there");
+  backend_.ops().residual_norm({.residual = now_.hidden[static_cast<std::size_t>(layer)],
+                                .gain = store_.weight(index_.final_norm),
+                                .rstd = now_.final_rstd,
+                                .normed = now_.normed,
+                                .eps = eps_});
+  add_loss(head_, now_, now_.normed, batch, loss);
 }
 
 void Llama::measure_final_state() {
@@ -113,11 +147,11 @@ void Llama::measure_final_state() {
 }
 
 void Llama::loss(MicroBatch const& batch, Tensor const& loss) {
-  add_loss(head_, now_, batch.targets, loss);
+  add_loss(head_, now_, now_.final_normed, batch, loss);
 }
 
 void Llama::loss_and_gradient(MicroBatch const& batch, Tensor const& loss, float scale) {
-  add_loss_and_gradient(head_, now_, batch.targets, loss, scale);
+  add_loss_and_gradient(head_, now_, batch, loss, scale);
 }
 
 void Llama::add_angular(NormBackward& args, std::size_t layer, std::span<double const> coefficients) const {
@@ -214,18 +248,48 @@ void Llama::embedding_backward(MicroBatch const& batch) {
                                     store_.gradient(index_.embedding));
 }
 
+std::vector<TokenRange> Llama::local_counted() const {
+  std::int64_t const tokens = now_.hidden.front().rows;
+  if (counted_.empty()) return {{0, tokens}};
+  std::int64_t const first = exchange_.splits_tokens() ? mesh_.at().tensor * tokens : 0;
+  std::vector<TokenRange> local;
+  for (TokenRange const range : counted_) {
+    TokenRange const part{std::max(range.begin - first, std::int64_t{0}), std::min(range.end - first, tokens)};
+    if (part.begin < part.end) local.push_back(part);
+  }
+  return local;
+}
+
+namespace {
+
+/// The rows of some tokens.
+backend::AngularRows part_of(backend::AngularRows rows, TokenRange range) {
+  for (Tensor* const row : {&rows.norm, &rows.displacement, &rows.update_norm}) {
+    if (*row) *row = row->column_range(range.begin, range.end);
+  }
+  return rows;
+}
+
+}  // namespace
+
 void Llama::add_statistics(Tensor const& sums) {
-  for (std::size_t layer = 0; layer < now_.angular.size(); ++layer) {
-    auto const row = static_cast<std::int64_t>(layer);
-    backend_.ops().add_angular_sums(now_.angular[layer], layer == 0 ? Tensor{} : now_.angular[layer - 1].norm,
-                                    sums.row_range(row, row + 1));
+  for (TokenRange const range : local_counted()) {
+    Tensor previous_norm;
+    for (std::size_t layer = 0; layer < now_.angular.size(); ++layer) {
+      auto const row = static_cast<std::int64_t>(layer);
+      backend::AngularRows const rows = part_of(now_.angular[layer], range);
+      backend_.ops().add_angular_sums(rows, previous_norm, sums.row_range(row, row + 1));
+      previous_norm = rows.norm;
+    }
   }
 }
 
 void Llama::add_histograms(Tensor const& counts) {
-  for (std::size_t layer = 1; layer < now_.angular.size(); ++layer) {
-    auto const row = static_cast<std::int64_t>(layer) - 1;
-    backend_.ops().add_histogram(now_.angular[layer].displacement, counts.row_range(row, row + 1));
+  for (TokenRange const range : local_counted()) {
+    for (std::size_t layer = 1; layer < now_.angular.size(); ++layer) {
+      auto const row = static_cast<std::int64_t>(layer) - 1;
+      backend_.ops().add_histogram(part_of(now_.angular[layer], range).displacement, counts.row_range(row, row + 1));
+    }
   }
 }
 

@@ -43,7 +43,7 @@ public:
 
   /// tokens -> hidden states h_0 .. h_L, their angular rows, and the final norm.
   void forward(MicroBatch const& batch);
-  /// loss (1, 1) f64 += sum over tokens of the cross entropy. Every tensor rank gets the same.
+  /// loss (1, 1) f64 += sum over counted tokens of the cross entropy. Every tensor rank gets the same.
   void loss(MicroBatch const& batch, backend::Tensor const& loss);
   /// The same, and the classifier's backward pass of scale * that sum.
   void loss_and_gradient(MicroBatch const& batch, backend::Tensor const& loss, float scale);
@@ -51,9 +51,18 @@ public:
   /// (jump::Penalty::coefficients), empty when there is no penalty. Adds to the store's gradients.
   void backward(MicroBatch const& batch, std::span<double const> coefficients, BackwardHooks const& hooks);
 
-  /// sums (L + 1, angular_sums) f64 += this rank's tokens of the last forward pass.
+  // Without a backward pass, of a batch that went through forward():
+  /// The logit lens: loss += the counted tokens' cross entropy where final norm and classifier read h_`layer` (0..L) in
+  /// place of h_L. For L it is loss(); the hidden states stay as they are.
+  void lens_loss(MicroBatch const& batch, std::int64_t layer, backend::Tensor const& loss);
+  /// The pass again with block `layer` (1..L) left out, h_l = h_{l-1}, for loss() to read. It goes on from h_{l-1} and
+  /// overwrites h_{l+1} .. h_L, so that several layers are left out in turn from the last to the first. Their angular
+  /// rows stay those of forward().
+  void forward_without(MicroBatch const& batch, std::int64_t layer);
+
+  /// sums (L + 1, angular_sums) f64 += this rank's counted tokens of the last forward pass.
   void add_statistics(backend::Tensor const& sums);
-  /// counts (L, bins) i64 += histogram of Psi_l over this rank's tokens.
+  /// counts (L, bins) i64 += histogram of Psi_l over this rank's counted tokens.
   void add_histograms(backend::Tensor const& counts);
   /// Logits of the last forward pass, (T, vocab_rows) f32.
   void logits(backend::Tensor const& out);
@@ -69,7 +78,11 @@ public:
 
 private:
   backend::Tensor const& state(std::size_t layer) const;
+  /// Block `block` (0..L-1) from its input (t, H), whose norm stands in `normed`, to the next one's or the final norm.
+  void block_forward(std::size_t block, backend::Tensor const& input, MicroBatch const& batch, bool measure);
   void measure_final_state();
+  /// Ranges of this rank's tokens between blocks that count.
+  std::vector<TokenRange> local_counted() const;
   /// The penalty's gradient at state `layer`; `angular` is absent where it has none.
   void add_angular(backend::NormBackward& args, std::size_t layer, std::span<double const> coefficients) const;
   void final_norm_backward(std::span<double const> coefficients);
@@ -88,8 +101,9 @@ private:
   Activations whole_;  // for the largest micro-batch
   backend::Tensor cosine_;
   backend::Tensor sine_;
-  backend::Arena arena_;  // places the three above, so it is made after them
-  Activations now_;       // for the current micro-batch
+  backend::Arena arena_;             // places the three above, so it is made after them
+  Activations now_;                  // for the current micro-batch
+  std::vector<TokenRange> counted_;  // of it
   BlockContext context_;
   HeadContext head_;
 };

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/bfloat16.h"
 #include "base/error.h"
 
 namespace jreg::optim {
@@ -103,13 +102,8 @@ void AdamW::write(StateKind kind, Range range, float const* values) {
     backend_.copy_from_host(packed(kind, range).data, values, bytes);
     return;
   }
-  if (!has_master_) {
-    backend_.copy_from_host(store_.flat_weights(range).data, values, bytes);
-    return;
-  }
-  std::vector<bfloat16> low(static_cast<std::size_t>(range.size()));
-  std::transform(values, values + range.size(), low.begin(), to_bfloat16);
-  backend_.copy_from_host(store_.flat_weights(range).data, low.data(), low.size() * sizeof(bfloat16));
+  params::write_weights(backend_, store_, range, values);
+  if (!has_master_) return;
   for (Piece const& piece : pieces_) {
     Range const common{std::max(range.begin, piece.range.begin), std::min(range.end, piece.range.end)};
     if (common.size() <= 0) continue;

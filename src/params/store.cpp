@@ -1,5 +1,9 @@
 #include "params/store.h"
 
+#include <algorithm>
+#include <vector>
+
+#include "base/bfloat16.h"
 #include "base/error.h"
 #include "base/random.h"
 
@@ -46,6 +50,14 @@ Tensor Store::flat_weights(Range range) const {
 
 Tensor Store::flat_gradients(Range range) const {
   return {static_cast<float*>(gradients_.data()) + range.begin, DType::f32, 1, range.size()};
+}
+
+void write_weights(backend::Backend& backend, Store const& store, Range range, float const* values) {
+  Tensor const to = store.flat_weights(range);
+  if (store.dtype() == DType::f32) return backend.copy_from_host(to.data, values, static_cast<std::size_t>(to.bytes()));
+  std::vector<bfloat16> low(static_cast<std::size_t>(range.size()));
+  std::transform(values, values + range.size(), low.begin(), to_bfloat16);
+  backend.copy_from_host(to.data, low.data(), low.size() * sizeof(bfloat16));
 }
 
 void initial_values(Registry const& registry, RowPart const& part, std::int64_t seed, float* values) {

@@ -35,6 +35,9 @@ private:
   backend::Buffer gradients_;
 };
 
+/// Sets flat elements of the store's weights from fp32 ones on the host, rounded to its type.
+void write_weights(backend::Backend& backend, Store const& store, Range range, float const* values);
+
 /// The initial value of parameter `part`'s rows, on the host: N(0, init_std) as a pure function of (seed, name,
 /// global element), or ones. `values` has room for part.range.size() numbers; padding rows become 0.
 void initial_values(Registry const& registry, RowPart const& part, std::int64_t seed, float* values);

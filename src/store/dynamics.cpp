@@ -37,17 +37,7 @@ DType type_of(Cell const& cell) {
 
 DynamicsFile::DynamicsFile(std::filesystem::path file, DynamicsHeader const& header, Trajectory const& so_far)
     : path_{std::move(file)} {
-  std::filesystem::path beside = path_;
-  beside += ".tmp";
-  try {
-    write_whole(beside, header, so_far);
-    sync(beside);
-    rename_durably(beside, path_);
-  } catch (...) {
-    std::error_code ignored;
-    std::filesystem::remove(beside, ignored);
-    throw;
-  }
+  write_beside(path_, [&](std::filesystem::path const& beside) { write_whole(beside, header, so_far); });
   file_ = h5::append_to_file(path_);
   train_ = open_group("train", so_far.train());
   validation_ = open_group("validation", so_far.validation());

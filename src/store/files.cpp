@@ -111,6 +111,20 @@ void rename_durably(std::filesystem::path const& from, std::filesystem::path con
   sync(to.has_parent_path() ? to.parent_path() : ".");
 }
 
+void write_beside(std::filesystem::path const& path, std::function<void(std::filesystem::path const&)> const& write) {
+  std::filesystem::path beside = path;
+  beside += ".tmp";
+  try {
+    write(beside);
+    sync(beside);
+    rename_durably(beside, path);
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove(beside, ignored);
+    throw;
+  }
+}
+
 std::string read_text(std::filesystem::path const& path, std::int64_t largest) {
   Descriptor const file = open_descriptor(path, O_RDONLY);
   std::string text;

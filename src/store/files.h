@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -43,6 +44,10 @@ void replace_file(std::filesystem::path const& path, std::string_view text);
 
 /// Renames and makes it durable. Throws SystemError.
 void rename_durably(std::filesystem::path const& from, std::filesystem::path const& to);
+
+/// Makes the file `path` whole or not at all: `write` makes it under the name it is given, beside `path`; then it is
+/// synced and renamed. Nothing is left behind where any of that throws.
+void write_beside(std::filesystem::path const& path, std::function<void(std::filesystem::path const&)> const& write);
 
 /// The whole text of a file of at most `largest` bytes. Throws UserError where it is not there, DataError where it is
 /// larger, SystemError where the system refuses.

@@ -14,7 +14,10 @@ namespace {
 ModelFiles open_checkpoint(fs::path const& folder) {
   auto reader = std::make_unique<CheckpointReader>(folder);
   State const& state = reader->state();
-  ModelFiles files{.config = config_of(state.config, folder), .step = state.step, .tokens = state.tokens};
+  ModelFiles files{.config = config_of(state.config, folder),
+                   .step = state.step,
+                   .tokens = state.tokens,
+                   .data_ranks = state.data_ranks};
   files.tensors = std::move(reader);
   return files;
 }

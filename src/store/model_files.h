@@ -15,8 +15,9 @@ struct ModelFiles {
   // format: defaults beside `model`, but train.sequence_length is their max_position_embeddings, which may be very
   // long.
   config::Config config;
-  std::int64_t step = -1;    // updates done; -1 where the files do not tell
-  std::int64_t tokens = -1;  // tokens trained on; the same
+  std::int64_t step = -1;       // updates done; -1 where the files do not tell
+  std::int64_t tokens = -1;     // tokens trained on; the same
+  std::int64_t data_ranks = 1;  // that the run had
   std::unique_ptr<TensorSource> tensors;
 };
 

@@ -101,7 +101,8 @@ std::int64_t axis_size(Axis axis, std::int64_t layers) {
   return 0;
 }
 
-Table::Table(std::span<Column const> columns, std::int64_t layers) : columns_{columns}, layers_{layers} {
+Table::Table(std::span<Column const> columns, std::int64_t layers, std::int64_t lowest_step)
+    : columns_{columns}, layers_{layers}, lowest_step_{lowest_step} {
   expect(layers >= 1, "a trajectory has layers");
   for (Column const& column : columns) {
     if (column.type == DType::f64) {
@@ -125,7 +126,7 @@ std::int64_t Table::rows() const {
   return static_cast<std::int64_t>(steps().size());
 }
 std::int64_t Table::last_step() const {
-  return rows() == 0 ? -1 : steps().back();
+  return rows() == 0 ? lowest_step_ - 1 : steps().back();
 }
 
 std::int64_t Table::rows_until(std::int64_t last) const {

@@ -76,7 +76,8 @@ struct ProbeRow {
 /// All rows of one group so far, one contiguous array per column.
 class Table {
 public:
-  Table(std::span<Column const> columns, std::int64_t layers);
+  /// Steps are at least `lowest_step`.
+  Table(std::span<Column const> columns, std::int64_t layers, std::int64_t lowest_step = 0);
 
   /// Cells in the order of columns(). Throws InternalError unless there is one per column, each of its column's type
   /// and size, and the step is greater than that of the last row.
@@ -87,7 +88,7 @@ public:
   std::span<Column const> columns() const { return columns_; }
   std::int64_t layers() const { return layers_; }
   std::int64_t rows() const;
-  /// Step of the last row; -1 when there is none.
+  /// Step of the last row; lowest_step - 1, so in general -1, when there is none.
   std::int64_t last_step() const;
   std::vector<std::int64_t> const& steps() const;
   /// Number of rows whose step is at most `last`.
@@ -108,6 +109,7 @@ private:
 
   std::span<Column const> columns_;
   std::int64_t layers_;
+  std::int64_t lowest_step_;
   std::vector<std::variant<std::vector<double>, std::vector<std::int64_t>>> values_;  // one array per column
 };
 

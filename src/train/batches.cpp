@@ -8,6 +8,26 @@
 
 namespace jreg::train {
 
+namespace {
+
+/// Where the counted tokens of some windows stand in their micro-batch; empty where all of them count.
+std::vector<model::TokenRange> counted_tokens(data::Windows const& windows, std::int64_t first, std::int64_t count) {
+  std::vector<model::TokenRange> ranges;
+  for (std::int64_t i = 0; i < count; ++i) {
+    data::Windows::Window const window = windows.at(first + i);
+    std::int64_t const row = i * windows.length();
+    if (!ranges.empty() && ranges.back().end == row + window.counted) {
+      ranges.back().end = row + window.inputs;
+    } else {
+      ranges.push_back({row + window.counted, row + window.inputs});
+    }
+  }
+  bool const all = ranges.size() == 1 && ranges[0].begin == 0 && ranges[0].end == count * windows.length();
+  return all ? std::vector<model::TokenRange>{} : ranges;
+}
+
+}  // namespace
+
 BatchFeeder::BatchFeeder(backend::Backend& backend, std::int64_t sequence_length, std::int64_t largest_micro_batch,
                          data::DocumentRule const& documents)
     : backend_{backend},
@@ -36,10 +56,12 @@ model::MicroBatch BatchFeeder::load(data::Dataset& dataset, std::int64_t first, 
   return upload(count, documents_.mask);
 }
 
-model::MicroBatch BatchFeeder::load(data::TokenStream const& stream, data::Sampler const& sampler, std::int64_t first,
+model::MicroBatch BatchFeeder::load(data::TokenStream const& stream, data::Windows const& windows, std::int64_t first,
                                     std::int64_t count, std::int64_t vocab) {
-  data::load(stream, sampler, first, count, vocab, documents_, host_batch(count));
-  return upload(count, documents_.mask);
+  data::load(stream, windows, first, count, vocab, documents_, host_batch(count));
+  model::MicroBatch batch = upload(count, documents_.mask);
+  batch.counted = counted_tokens(windows, first, count);
+  return batch;
 }
 
 model::MicroBatch BatchFeeder::synthetic(std::int64_t seed, std::int64_t first, std::int64_t count,

@@ -17,8 +17,8 @@ public:
 
   /// Samples [first, first + count) of the dataset. The result is good until the next call.
   model::MicroBatch load(data::Dataset& dataset, std::int64_t first, std::int64_t count, std::int64_t vocab);
-  /// The same of one stream and sampler.
-  model::MicroBatch load(data::TokenStream const& stream, data::Sampler const& sampler, std::int64_t first,
+  /// Windows [first, first + count) of one stream, with the tokens that count.
+  model::MicroBatch load(data::TokenStream const& stream, data::Windows const& windows, std::int64_t first,
                          std::int64_t count, std::int64_t vocab);
   /// Uniformly random tokens, a pure function of (seed, first, count).
   model::MicroBatch synthetic(std::int64_t seed, std::int64_t first, std::int64_t count, std::int64_t vocab);

@@ -92,7 +92,8 @@ Trainer::Trainer(config::Config const& config, TrainArguments const& arguments, 
                  pace_.computed();
                  watchdog_.mark(Phase::reduction, step_ + 1);
                }},
-      evaluator_{session_, feeder_, files_.validation ? *files_.validation : files_.train.stream(0),
+      evaluator_{session_, feeder_, files_.held_out(),
+                 data::Windows{files_.held_out().tokens(), config.train.sequence_length},
                  [this] {
                    watchdog_.mark();
                    return SignalWatch::raised_anywhere(mesh_.world());

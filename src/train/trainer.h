@@ -75,6 +75,9 @@ private:
   struct Files {  // opened on every rank
     data::Dataset train;
     std::unique_ptr<data::TokenStream> validation;  // may be absent
+
+    /// What evaluations and probes look at.
+    data::TokenStream const& held_out() const { return validation ? *validation : train.stream(0); }
   };
   static Files open_files(config::Config const& config, mpi::Communicator const& world);
   Start choose_start() const;

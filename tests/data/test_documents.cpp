@@ -69,7 +69,7 @@ TEST(Documents, TheLastTokenOfADocumentHasTheFirstOfTheNextAsTarget) {
   Ids inputs(8);
   Ids targets(8);
   Ids first(8);
-  load(file, Sampler::sequential(9, 4), 0, 2, 1000, {.mask = true}, {inputs, targets, first});
+  load(file, Windows{9, 4}, 0, 2, 1000, {.mask = true}, {inputs, targets, first});
   EXPECT_EQ(inputs, (Ids{0, 1, 2, 3, 4, 5, 6, 7}));
   EXPECT_EQ(targets, (Ids{1, 2, 3, 4, 5, 6, 7, 8}));
   EXPECT_EQ(first, (Ids{0, 0, 0, 3, 0, 0, 0, 0}));

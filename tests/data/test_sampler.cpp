@@ -52,12 +52,6 @@ TEST(Sampler, OrderIsTheSameOnEveryMachine) {
   EXPECT_EQ(epoch_of(sampler, 0), (std::vector<std::int64_t>{28, 16, 20, 8, 12, 36, 24, 0, 32, 4}));
 }
 
-TEST(Sampler, SequentialKeepsFileOrderInEveryEpoch) {
-  Sampler const sampler = Sampler::sequential(3 * 4 + 1, 4);
-  EXPECT_EQ(epoch_of(sampler, 0), (std::vector<std::int64_t>{0, 4, 8}));
-  EXPECT_EQ(epoch_of(sampler, 1), (std::vector<std::int64_t>{0, 4, 8}));
-}
-
 TEST(Sampler, LastSampleNeedsItsNextToken) {
   EXPECT_EQ((Sampler{17, 8, 1}.samples_per_epoch()), 2);
   EXPECT_EQ((Sampler{16, 8, 1}.samples_per_epoch()), 1);
@@ -107,11 +101,11 @@ TokenFile counting_file(Scratch const& folder, std::int32_t tokens) {
 
 TEST(LoadBatch, TargetsAreInputsMovedOnByOne) {
   Scratch const folder;
-  TokenFile const file = counting_file(folder, 101);
-  Sampler const sampler{file.tokens(), 10, 5};
+  Sampler const sampler{counting_file(folder, 101).tokens(), 10, 5};
+  Dataset dataset{{.train = folder / "count"}, 10, 5};
   std::vector<std::int32_t> inputs(30);
   std::vector<std::int32_t> targets(30);
-  load(file, sampler, 8, 3, 101, {}, {inputs, targets});  // crosses into the second epoch
+  load(dataset, 10, 8, 3, 101, {}, {inputs, targets});  // crosses into the second epoch
   for (std::int64_t i = 0; i < 3; ++i) {
     std::int64_t const offset = sampler.token_offset(8 + i);
     for (std::int64_t t = 0; t < 10; ++t) {
@@ -126,8 +120,8 @@ TEST(LoadBatch, ChecksTheLastTargetToo) {
   TokenFile const file = counting_file(folder, 5);
   std::vector<std::int32_t> inputs(4);
   std::vector<std::int32_t> targets(4);
-  load(file, Sampler::sequential(5, 4), 0, 1, 5, {}, {inputs, targets});
-  EXPECT_THROW(load(file, Sampler::sequential(5, 4), 0, 1, 4, {}, {inputs, targets}), DataError);
+  load(file, Windows{5, 4}, 0, 1, 5, {}, {inputs, targets});
+  EXPECT_THROW(load(file, Windows{5, 4}, 0, 1, 4, {}, {inputs, targets}), DataError);
 }
 
 TEST(LoadBatch, SequencesOfOneToken) {
@@ -135,7 +129,7 @@ TEST(LoadBatch, SequencesOfOneToken) {
   TokenFile const file = counting_file(folder, 4);
   std::vector<std::int32_t> inputs(3);
   std::vector<std::int32_t> targets(3);
-  load(file, Sampler::sequential(4, 1), 0, 3, 4, {}, {inputs, targets});
+  load(file, Windows{4, 1}, 0, 3, 4, {}, {inputs, targets});
   EXPECT_EQ(inputs, (std::vector<std::int32_t>{0, 1, 2}));
   EXPECT_EQ(targets, (std::vector<std::int32_t>{1, 2, 3}));
 }

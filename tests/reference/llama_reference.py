@@ -78,6 +78,7 @@ class Forward:
     states: list  # h_0..h_L, (B, S, H) each; h_L after the final norm where final_state says so
     logits: torch.Tensor  # (B, S, vocab)
     cross_entropy: torch.Tensor  # mean over tokens, nats
+    token_losses: torch.Tensor  # (B, S) nats
 
 
 @dataclass
@@ -155,12 +156,23 @@ def mlp(x, weights, prefix):
     return (torch.sigmoid(gate) * gate * up) @ weights[prefix + "down_proj.weight"].T
 
 
-def forward(weights, tokens, model, final_state="block", first=None):
-    """tokens (B, S + 1): inputs are the first S of each sequence, targets the last S. first (B, S): see attention."""
+def token_losses(normed, targets, weights, model):
+    """normed (B, S, H) before the classifier -> its logits (B, S, vocab) and the cross entropy of each target (B, S)."""
+    head = weights["model.embed_tokens.weight" if model.tie_embeddings else "lm_head.weight"]
+    logits = normed @ head.T
+    return logits, torch.logsumexp(logits, dim=-1) - logits.gather(-1, targets[..., None])[..., 0]
+
+
+def forward(weights, tokens, model, final_state="block", first=None, left_out=None):
+    """tokens (B, S + 1): inputs are the first S of each sequence, targets the last S. first (B, S): see attention.
+    left_out: number, 1..L, of a block that the model is computed without."""
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
     state = weights["model.embed_tokens.weight"][inputs]
     states = [state]
     for layer in range(model.layers):
+        if layer + 1 == left_out:
+            states.append(state)
+            continue
         block = f"model.layers.{layer}."
         normed = rms_norm(state, weights[block + "input_layernorm.weight"], model.norm_eps)
         state = state + attention(normed, weights, block + "self_attn.", model, first)
@@ -170,10 +182,22 @@ def forward(weights, tokens, model, final_state="block", first=None):
     normed = rms_norm(state, weights["model.norm.weight"], model.norm_eps)
     if final_state == "normed":
         states[-1] = normed
-    head = weights["model.embed_tokens.weight" if model.tie_embeddings else "lm_head.weight"]
-    logits = normed @ head.T
-    loss = torch.logsumexp(logits, dim=-1) - logits.gather(-1, targets[..., None])[..., 0]
-    return Forward(states, logits, loss.mean())
+    logits, losses = token_losses(normed, targets, weights, model)
+    return Forward(states, logits, losses.mean(), losses)
+
+
+def lens_losses(weights, tokens, model, first=None):
+    """(L + 1) mean cross entropy where final norm and classifier read h_l, l = 0..L, in place of h_L."""
+    states = forward(weights, tokens, model, "block", first).states
+    gain = weights["model.norm.weight"]
+    return torch.stack([token_losses(rms_norm(state, gain, model.norm_eps), tokens[:, 1:], weights, model)[1].mean()
+                        for state in states])
+
+
+def skip_losses(weights, tokens, model, first=None):
+    """(L) mean cross entropy of the model without block l, l = 1..L."""
+    return torch.stack([forward(weights, tokens, model, "block", first, left_out).cross_entropy
+                        for left_out in range(1, model.layers + 1)])
 
 
 def cosines(states):

@@ -213,6 +213,25 @@ class Network(unittest.TestCase):
                                                    self.tokens[:, 1:].reshape(-1))
         self.assertAlmostEqual(result.cross_entropy.item(), wanted.item(), 13)
 
+    def without(self, layers):
+        """The weights where these blocks, 1..L, add nothing to the residual stream."""
+        silent = {f"model.layers.{layer - 1}.{name}.weight" for layer in layers
+                  for name in ("self_attn.o_proj", "mlp.down_proj")}
+        return {name: 0 * value if name in silent else value for name, value in self.weights.items()}
+
+    def test_skipped_layers_and_the_logit_lens_are_models_whose_blocks_add_nothing(self):
+        layers = range(1, self.model.layers + 1)
+        skipped = reference.skip_losses(self.weights, self.tokens, self.model)
+        lens = reference.lens_losses(self.weights, self.tokens, self.model)
+        self.assertEqual((len(skipped), len(lens)), (self.model.layers, self.model.layers + 1))
+        for layer in layers:
+            wanted = reference.forward(self.without([layer]), self.tokens, self.model).cross_entropy
+            self.assertAlmostEqual(skipped[layer - 1].item(), wanted.item(), 13)
+        for state in [0, *layers]:
+            later = [layer for layer in layers if layer > state]
+            wanted = reference.forward(self.without(later), self.tokens, self.model).cross_entropy
+            self.assertAlmostEqual(lens[state].item(), wanted.item(), 13)
+
     def test_gradients_equal_differences(self):
         for penalty, final_state in (("displacement", "block"), ("jump", "normed")):
             jreg = Jreg(penalty, "linear", strength=3.0, final_state=final_state)

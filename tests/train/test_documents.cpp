@@ -69,7 +69,7 @@ Passed pass(TinyRun& run, bool mask, int variant) {
   run.backend->ops().zero(store.flat_gradients({0, store.registry().flat_size()}));
   run.backend->ops().zero(loss);
   auto const batch =
-      feeder.load(tokens, data::Sampler::sequential(tokens.tokens(), length), 0, 2, run.config.model.vocab);
+      feeder.load(tokens, data::Windows{tokens.tokens(), length}, 0, 2, run.config.model.vocab);
   model.forward(batch);
   model.logits(logits);
   model.loss_and_gradient(batch, loss, 0.1F);
@@ -144,7 +144,7 @@ TEST(DocumentsInAModel, PositionsRestartSoThatWhereADocumentStandsDoesNotMatter)
   Tokens const tokens{ids, {border, length, length + 6}};
   train::BatchFeeder feeder{*run.backend, length, 2, {.mask = true}};
   run.session.model().forward(
-      feeder.load(tokens, data::Sampler::sequential(tokens.tokens(), length), 0, 2, run.config.model.vocab));
+      feeder.load(tokens, data::Windows{tokens.tokens(), length}, 0, 2, run.config.model.vocab));
   run.session.model().logits(logits);
   std::vector<float> values(static_cast<std::size_t>(logits.size()));
   run.backend->copy_to_host(values.data(), logits.data, static_cast<std::size_t>(logits.bytes()));

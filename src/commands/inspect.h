@@ -1,0 +1,80 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "config/parse.h"
+#include "store/model_files.h"
+
+namespace jreg::commands {
+
+/// Tokens per sequence for models that are no run's; fewer where such a model takes fewer.
+inline constexpr std::int64_t default_sequence_length = 2048;
+
+/// What jreg eval and jreg analyze have in common: a model of files, what it is to be looked at with, and where to.
+struct InspectOptions {
+  std::string checkpoint;
+  std::string data;
+  std::string output;
+  bool overwrite = false;
+  config::Config config;  // of the model that is looked at, on the mesh of this launch
+
+  InspectOptions() { config.train.sequence_length = default_sequence_length; }
+
+  /// Options of the config have a name as in jreg train; those that are often needed a short one, too.
+  template <class Visit> void each_of_config(Visit&& visit) {
+    using config::Rule;
+    Rule const precisions = Rule::one_of({"auto", "fp32", "bf16"});
+    visit("sequence-length", config.train.sequence_length, Rule::at_least(1),
+          "tokens per sequence; models that are no run's may have a shorter context");
+    visit("train.sequence_length", config.train.sequence_length, Rule::at_least(1), "long for --sequence-length");
+    visit("batch", config.train.micro_batch, Rule::at_least(0),
+          "sequences that a data rank works on at once; 0: as many as in training, at most 8 for other models");
+    visit("train.micro_batch", config.train.micro_batch, Rule::at_least(0), "long for --batch");
+    visit("tensor", config.mesh.tensor, Rule::at_least(1),
+          "ranks that share one copy of the weights; the other ranks are data parallel. Where the ranks of this launch "
+          "are no multiple of the run's, 1");
+    visit("mesh.tensor", config.mesh.tensor, Rule::at_least(1), "long for --tensor");
+    visit("sequence-parallel", config.mesh.sequence_parallel, Rule::any(),
+          "tensor ranks split the tokens between blocks instead of repeating them");
+    visit("mesh.sequence_parallel", config.mesh.sequence_parallel, Rule::any(), "long for --sequence-parallel");
+    visit("precision", config.run.precision, precisions,
+          "type of weights and activations: fp32, bf16, or auto = fp32 on cpu, bf16 on cuda");
+    visit("run.precision", config.run.precision, precisions, "long for --precision");
+    visit("backend", config.run.backend, Rule::one_of({"cpu", "cuda"}), "where it runs: cpu or cuda");
+    visit("run.backend", config.run.backend, Rule::one_of({"cpu", "cuda"}), "long for --backend");
+    visit("jreg.final_state", config.jreg.final_state, Rule::one_of({"block", "normed"}),
+          "the last hidden state in statistics: the last block's output, or that after the final RMSNorm");
+    config.data.each_of_reading(visit);
+  }
+};
+
+/// Ends the help of both commands' options.
+inline constexpr char const* defaults_text =
+    "Defaults stand in brackets. Of a run's checkpoint the run's own values take their place for everything from\n"
+    "--sequence-length on but --backend.\n\n";
+
+/// The config that a model's files give, for this launch, before the command line overrides it.
+config::Config config_of_files(store::ModelFiles const& files);
+
+/// Completes a config that the command line has overridden, for looks at up to `sequences` sequences, and checks it.
+/// Throws UserError.
+void complete(config::Config& config, store::ModelFiles const& files, std::int64_t sequences);
+
+/// The tokens that a run's probes look at: data.validation or data.train; empty where it does not tell.
+std::string probe_data(config::Config const& config);
+
+/// Throws UserError naming --output unless the file can be made: it is not there or `overwrite`, and its folder is.
+void check_output(std::string const& output, bool overwrite);
+
+/// The arguments that `Request` declares, on top of the config of a model.
+template <class Request>
+Request request_for(store::ModelFiles const& files, std::vector<std::string> const& arguments) {
+  Request request;
+  request.shared.config = config_of_files(files);
+  config::parse_arguments(arguments, config::options_of(request), false);
+  return request;
+}
+
+}  // namespace jreg::commands
