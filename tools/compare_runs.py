@@ -146,7 +146,10 @@ def compare(runs, step, tolerance):
     at = chosen_step(runs, first, second, step)
     if at is not None:
         results.append((f"state of step {at}", *compare_states(first[at], second[at]), True))
-        results.append((f"tensors of step {at}", *compare_tensors(first[at], second[at]), True))
+        try:
+            results.append((f"tensors of step {at}", *compare_tensors(first[at], second[at]), True))
+        except (KeyError, OSError) as error:
+            raise dynamics.DataError(f"{first[at]} or {second[at]}: is damaged, jreg verify tells where: {error}") from error
     return results
 
 

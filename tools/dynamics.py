@@ -24,7 +24,8 @@ FORMATS = {"jreg dynamics": "dynamics.h5", "jreg checkpoint index": "checkpoint"
 FORMAT_VERSION = 1
 # What a second index of a column is counted from; it ends the name where a table has one number a column.
 FIRST_INDEX = {"displacement_histogram": (1, 0), "hidden_norm": (0,)}
-CPU_SECONDS = 120
+SECONDS = 60  # that reading may take, and one more for every 10 MB
+READER = __file__  # the program that the child process runs
 
 
 class UserError(OSError):
@@ -82,11 +83,15 @@ def is_growing(file):
 
 
 def open_dynamics(path):
-    """The file for reading. A live or crashed file opens as a SWMR reader only, one that other tools wrote may not."""
-    try:
-        return h5py.File(path, "r", swmr=True, libver="latest")
-    except (OSError, ValueError):
-        return h5py.File(path, "r")
+    """The file for reading. A live or crashed file opens as a SWMR reader only; such a one retries, on a damaged file
+    almost for ever, so that others are read plainly."""
+    if not is_growing(path):
+        try:
+            return h5py.File(path, "r")
+        except OSError:
+            if not is_growing(path):  # or else a writer came in between
+                raise
+    return h5py.File(path, "r", swmr=True, libver="latest")
 
 
 def columns_of(group):
@@ -148,7 +153,6 @@ def read_parts(path):
 def answer(path):
     """What the child process does: a line of JSON, then the arrays as .npz. Crashes and loops are the parent's to see."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
     arrays = io.BytesIO()
     try:
         kind, attributes, groups = read_parts(path)
@@ -180,9 +184,9 @@ def read_file(file):
         pass
     if not is_hdf5(file):
         raise DataError(f"{file}: is no dynamics.h5: not an HDF5 file")
-    deadline = CPU_SECONDS + os.path.getsize(file) / 10e6
+    deadline = SECONDS + os.path.getsize(file) / 10e6
     try:
-        child = subprocess.run([sys.executable, __file__, str(file)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        child = subprocess.run([sys.executable, READER, str(file)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, timeout=deadline, check=False)
     except subprocess.TimeoutExpired:
         raise DataError(f"{file}: is damaged: reading it finds no end") from None

@@ -305,8 +305,8 @@ def name_columns(runs):
     return max(1, min(len(runs), 130 // (max(len(run.label) for run in runs) + 8)))
 
 
-def draw(runs, output, panels=PANELS[:4], view=View(), probe_steps=None):
-    """Writes the figure of all `runs` to `output`; the suffix names the format. Raises OSError."""
+def figure_of(runs, panels=PANELS[:4], view=View(), probe_steps=None):
+    """The figure of all `runs`, to be closed by the caller."""
     lines = [panel for panel in LINE_PANELS if panel in panels]
     parts = [("names", 0.3 * -(-len(runs) // name_columns(runs)))]
     if lines:
@@ -330,10 +330,17 @@ def draw(runs, output, panels=PANELS[:4], view=View(), probe_steps=None):
                 draw_heat_maps(block, runs, view)
             else:
                 draw_histograms(block, runs, probe_steps)
-        try:
-            figure.savefig(output, dpi=150, metadata={"Date": None} if str(output).endswith(".svg") else None)
-        finally:
-            plt.close(figure)
+    return figure
+
+
+def draw(runs, output, *arguments):
+    """Writes figure_of(runs, *arguments) to `output`; the suffix names the format. Raises OSError."""
+    figure = figure_of(runs, *arguments)
+    try:
+        with plt.rc_context(STYLE):
+            figure.savefig(output, dpi=150, metadata={"Date": None} if str(output).lower().endswith(".svg") else None)
+    finally:
+        plt.close(figure)
 
 
 def check_probes(runs):
