@@ -149,7 +149,8 @@ def compare(runs, step, tolerance):
         try:
             results.append((f"tensors of step {at}", *compare_tensors(first[at], second[at]), True))
         except (KeyError, OSError) as error:
-            raise dynamics.DataError(f"{first[at]} or {second[at]}: is damaged, jreg verify tells where: {error}") from error
+            raise dynamics.DataError(f"{first[at]} or {second[at]}: is damaged, jreg verify tells where: {error}") \
+                from error
     return results
 
 

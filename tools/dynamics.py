@@ -19,7 +19,8 @@ import numpy as np
 
 GROUPS = ("train", "validation", "probe")
 SCALES = ("layer", "state", "bin")
-ORDER = ("step", "tokens", "loss", "jreg", "jreg_lambda", "learning_rate", "grad_norm", "tokens_per_second")  # then by name
+# Columns come in this order, then by name.
+ORDER = ("step", "tokens", "loss", "jreg", "jreg_lambda", "learning_rate", "grad_norm", "tokens_per_second")
 FORMATS = {"jreg dynamics": "dynamics.h5", "jreg checkpoint index": "checkpoint"}
 FORMAT_VERSION = 1
 # What a second index of a column is counted from; it ends the name where a table has one number a column.
@@ -95,7 +96,7 @@ def open_dynamics(path):
 
 
 def columns_of(group):
-    """{name: dataset} of a group, `step` first, those that label axes left out. Raises DataError where it is not ours."""
+    """{name: dataset} of a group, `step` first, those that label axes left out. Raises DataError if it is not ours."""
     names = [name for name in group if name not in SCALES]
     for name in names:
         # Nothing that leads out of this file is followed.
@@ -112,15 +113,23 @@ def columns_of(group):
     return {name: group[name] for name in names}
 
 
+def refresh(columns):
+    """Lets a live file's columns see what was added since they were opened; `step`, the first, never more than others."""
+    for data in columns.values():
+        data.id.refresh()
+
+
 def read_group(group, begin=0):
     """All columns of a group from row `begin`, cut to the rows that are complete: a writer adds a row's step last."""
     columns = columns_of(group)
+    refresh(columns)
     rows = len(columns["step"])
     size = os.path.getsize(group.file.filename)
     for name, data in columns.items():
         if len(data) < rows:
             raise DataError(f"{group.name}/{name} has {len(data)} rows instead of {rows}")
-        if data.compression is None and rows * data[:0].dtype.itemsize * int(np.prod(data.shape[1:], dtype=object)) > size:
+        row_bytes = data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=object))
+        if data.compression is None and rows * row_bytes > size:
             raise DataError(f"{group.name}/{name} has more rows than the file has bytes")
     values = {name: np.asarray(data[begin:rows]) for name, data in columns.items()}
     if np.any(np.diff(values["step"]) <= 0):
@@ -151,7 +160,7 @@ def read_parts(path):
 
 
 def answer(path):
-    """What the child process does: a line of JSON, then the arrays as .npz. Crashes and loops are the parent's to see."""
+    """What the child process does: writes a line of JSON, then the arrays as .npz. Crashes are the parent's to see."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     arrays = io.BytesIO()
     try:
@@ -208,7 +217,7 @@ def read_file(file):
 
 
 def load_any(path, label=None):
-    """`path` is a run folder, a checkpoint folder, or a file of theirs; it may have no rows yet. Errors: read_file()."""
+    """`path` is a run or checkpoint folder, or a file of theirs; it may have no rows yet. Errors: read_file(), locate()."""
     file = locate(path)
     growing = is_growing(file)
     kind, config, groups = read_file(file)
@@ -261,7 +270,8 @@ def run_tool(name, main):
         return getattr(error, "exit_code", 2 if missing else 74)
 
 
-EXIT_CODES = "Exit codes: 0 done, 2 wrong option or path, 65 a file is wrong inside, 74 the system refuses to read or write."
+EXIT_CODES = ("Exit codes: 0 done, 2 wrong option or path, 65 a file is wrong inside, 74 the system refuses to read or "
+              "write.")
 
 if __name__ == "__main__":
     answer(sys.argv[1])

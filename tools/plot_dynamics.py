@@ -85,7 +85,8 @@ def means(values):
     """Mean over the rows of what is finite; NaN where nothing is."""
     finite = np.isfinite(values)
     count = finite.sum(axis=0)
-    return np.divide(np.where(finite, values, 0.0).sum(axis=0), count, out=np.full(values.shape[1:], np.nan), where=count > 0)
+    total = np.where(finite, values, 0.0).sum(axis=0)
+    return np.divide(total, count, out=np.full(values.shape[1:], np.nan), where=count > 0)
 
 
 def smooth(values, width):
@@ -231,7 +232,8 @@ def draw_heat_map(axes, run, view, norm, narrow):
     """Displacement of every layer over the updates."""
     columns = view.columns(run)
     borders, psi = binned(columns["step"].astype(float), columns["displacement"], MAP_COLUMNS, view.log_steps)
-    image = axes.pcolormesh(borders, np.arange(run.layers + 1) + 0.5, psi.T, norm=norm, cmap=MAP_COLOURS, rasterized=True)
+    image = axes.pcolormesh(borders, np.arange(run.layers + 1) + 0.5, psi.T, norm=norm, cmap=MAP_COLOURS,
+                            rasterized=True)
     set_step_axis(axes, view, narrow)
     axes.set_xlim(borders[0], borders[-1])
     axes.set(title=short_name(run.label) if narrow else f"Displacement, {short_name(run.label, 50)}", ylabel="layer",
@@ -280,8 +282,9 @@ def draw_histograms(figure, runs, wanted):
         edges = np.linspace(0, 1, histogram.shape[2] + 1)[: used + 1]
         for axes, row, layers in zip(line, rows, histogram):
             share = 100 * layers[:, :used] / np.maximum(1, layers.sum(axis=1, keepdims=True))
-            image = axes.pcolormesh(edges, np.arange(run.layers + 1) + 0.5, np.where(share > 0, share, np.nan), norm=norm,
-                                    cmap=MAP_COLOURS, rasterized=True)
+            share[share == 0] = np.nan
+            image = axes.pcolormesh(edges, np.arange(run.layers + 1) + 0.5, share, norm=norm, cmap=MAP_COLOURS,
+                                    rasterized=True)
             axes.set_title(f"update {step_text(run.probe['step'][row])}", fontsize=9.5, fontweight="normal")
             axes.set(yticks=layer_ticks(run.layers))
             axes.grid(False)
@@ -362,10 +365,11 @@ def parse_options():
                         help="displacement and jump rate of each update's batch (default), or of the held-out batch at "
                              "the probes, from step 0")
     parser.add_argument("--scale", choices=("auto", "linear", "log"), default="auto",
-                        help="axes of values and colours; auto (default) is logarithmic for loss and displacement whose "
-                             f"largest is more than {WIDE_SPAN} times the smallest")
+                        help="axes of values and colours; auto (default) is logarithmic for loss and displacement "
+                             f"whose largest is more than {WIDE_SPAN} times the smallest")
     parser.add_argument("--probe-steps", nargs="+", type=int, metavar="STEP",
-                        help="histograms of the probes nearest to these (at most 6; default: the first, the last and two between)")
+                        help="histograms of the probes nearest to these (at most 6; default: the first, the last and "
+                             "two between)")
     options = parser.parse_args()
     if len(options.runs) > len(COLOURS):
         parser.error(f"at most {len(COLOURS)} runs in one figure")
@@ -383,7 +387,8 @@ def main():
     runs = dynamics.load_runs(options.runs, options.labels)
     if options.data == "probe" or "histograms" in options.panels:
         check_probes(runs)
-    draw(runs, options.output, options.panels, View(options.data, options.log_steps, options.scale), options.probe_steps)
+    view = View(options.data, options.log_steps, options.scale)
+    draw(runs, options.output, options.panels, view, options.probe_steps)
     return 0
 
 

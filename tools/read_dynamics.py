@@ -127,7 +127,7 @@ def describe(run):
 
 
 def writer_is_gone(folder):
-    """Whether run.lock of a run folder tells that its holder ended. None where it cannot tell: there is no such file."""
+    """Whether run.lock of a run folder tells that its holder ended. None where there is no such file to tell."""
     try:
         text = (folder / "run.lock").read_text(encoding="utf-8")
         if not text.strip():
@@ -164,8 +164,7 @@ class Follower:
         found = []
         for group, last in self.last.items():
             columns = dynamics.columns_of(self.data[group])
-            for values in columns.values():  # `step` first: what it counts the others have
-                values.id.refresh()
+            dynamics.refresh(columns)
             step = columns["step"][:]
             newest = int(step[-1]) if len(step) else -1
             if newest < last:
@@ -189,6 +188,10 @@ def show(rows, last):
     sys.stdout.flush()
 
 
+def note(text):
+    print(f"read_dynamics.py: {text}", file=sys.stderr)
+
+
 def follow(run, groups, interval, patience):
     """Prints new rows until the writer has closed the file, has died, or gave no row for `patience` seconds."""
     follower = Follower(run, groups)
@@ -204,10 +207,10 @@ def follow(run, groups, interval, patience):
             if not growing:
                 return
             if gone and not rows:
-                print(f"read_dynamics.py: {run.file}: its writer ended without closing it; rows end here", file=sys.stderr)
+                note(f"{run.file}: its writer ended without closing it; rows end here")
                 return
             if gone is None and time.monotonic() - quiet_since > patience:
-                print(f"read_dynamics.py: {run.file}: no new row for {patience:g} s; following ends", file=sys.stderr)
+                note(f"{run.file}: no new row for {patience:g} s; following ends")
                 return
             time.sleep(interval)
     finally:
@@ -217,7 +220,8 @@ def follow(run, groups, interval, patience):
 def write_folder(runs, folder, groups):
     labels = [run.label.replace(" ", "_") for run in runs]
     if len(set(labels)) != len(labels):
-        raise dynamics.UserError(f"--csv {folder}: two runs are both called {max(labels, key=labels.count)}; write them apart")
+        twice = max(labels, key=labels.count)
+        raise dynamics.UserError(f"--csv {folder}: two runs are both called {twice}; write them apart")
     for run, label in zip(runs, labels):
         at = pathlib.Path(folder) / (label if len(runs) > 1 else "")
         at.mkdir(parents=True, exist_ok=True)
@@ -237,8 +241,8 @@ def parse_options():
                         help="then print a line for each new row, until the run closes the file or its process is gone")
     parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="seconds between looks (default: 1)")
     parser.add_argument("--patience", type=float, default=600.0, metavar="S",
-                        help="where no run.lock tells whether the writer lives: give up after S seconds without a new row "
-                             "(default: 600)")
+                        help="where no run.lock tells whether the writer lives: give up after S seconds without a new "
+                             "row (default: 600)")
     options = parser.parse_args()
     if (options.follow or options.output) and len(options.runs) > 1:
         parser.error(f"{'--follow' if options.follow else '--output'} takes one run")

@@ -51,7 +51,8 @@ def scalars_of(run):
         found.append(("train", "jump_rate/zeta_2", run.train["jump_rate"][:, 1]))
         found.append(("train", "jump_rate/zeta_L", run.train["jump_rate"][:, -1]))
     for layer in range(run.layers):
-        found.append(("train", f"displacement/{layer_name(layer + 1, run.layers)}", run.train["displacement"][:, layer]))
+        tag = f"displacement/{layer_name(layer + 1, run.layers)}"
+        found.append(("train", tag, run.train["displacement"][:, layer]))
     return found
 
 
@@ -133,7 +134,7 @@ class TensorBoard:
 
 
 def write_run(tensorboard, run, folder, every, overwrite):
-    """The run's event file in `folder`, whole or not at all. Raises UserError where there is one and not `overwrite`."""
+    """The run's event file in `folder`, whole or not at all. Raises UserError where there is one, unless `overwrite`."""
     others = [path for path in folder.glob("*tfevents*") if path.name != EVENT_FILE]
     if others:
         raise dynamics.UserError(f"{others[0]}: event files of another program; give another --output")

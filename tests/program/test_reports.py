@@ -19,7 +19,6 @@ import numpy as np
 TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
 sys.path.insert(0, str(TOOLS))
 import dynamics  # noqa: E402
-import plot_dynamics  # noqa: E402
 import read_dynamics  # noqa: E402
 import run_table  # noqa: E402
 import to_tensorboard  # noqa: E402
@@ -63,7 +62,8 @@ def write_dynamics(folder, steps=120, layers=6, jump=0.2, extra_rows=0, probes=(
     loss = 4 + 4 * np.exp(-step / 40)
     columns = {"loss": loss, "jreg": psi.mean(axis=1), "jreg_lambda": np.full(rows, 0.5), "displacement": psi,
                "learning_rate": np.full(rows, 1e-3), "grad_norm": np.ones(rows), "jump_rate": jump_rates(psi),
-               "tokens": 4096 * step, "tokens_per_second": np.full(rows, 1234.0), "hidden_norm": np.ones((rows, layers + 1))}
+               "tokens": 4096 * step, "tokens_per_second": np.full(rows, 1234.0),
+               "hidden_norm": np.ones((rows, layers + 1))}
     with h5py.File(folder / "dynamics.h5", "w", libver="latest") as file:
         file.attrs.update({"format": "jreg dynamics", "format_version": 1, "model.layers": str(layers),
                            "start_time": "2026-01-02T03:04:05Z"})
@@ -84,7 +84,9 @@ def write_dynamics(folder, steps=120, layers=6, jump=0.2, extra_rows=0, probes=(
     return folder
 
 
-class Reports(unittest.TestCase):
+class ToolTest(unittest.TestCase):
+    """A temporary folder with two runs of 120 updates and 6 layers, and ways to call the tools."""
+
     def setUp(self):
         self.temporary = tempfile.TemporaryDirectory()
         self.addCleanup(self.temporary.cleanup)
@@ -95,30 +97,15 @@ class Reports(unittest.TestCase):
     def call(self, tool, *arguments):
         return subprocess.run([sys.executable, TOOLS / tool, *arguments], capture_output=True, text=True, check=False)
 
-    def test_figure_is_written_in_the_format_of_its_suffix(self):
-        for name, magic in (("report.png", b"\x89PNG"), ("report.svg", b"<?xml")):
-            result = self.call("plot_dynamics.py", *self.runs, "--output", str(self.folder / name))
-            self.assertEqual(result.returncode, 0, result.stderr)
-            self.assertEqual(result.stderr, "")
-            content = (self.folder / name).read_bytes()
-            self.assertTrue(content.startswith(magic))
-            self.assertGreater(len(content), 20000)
-        for text in (b"Jump rate", b"baseline", b"jreg", b"nats per token"):
-            self.assertIn(text, (self.folder / "report.svg").read_bytes())
+    def assert_one_line(self, result, code, *parts):
+        """The tool ended with `code` and one line on standard error that holds every part."""
+        self.assertEqual(result.returncode, code, result.stderr)
+        self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
+        for part in parts:
+            self.assertIn(part, result.stderr)
 
-    def test_one_run_of_one_update_is_drawn(self):
-        run = str(write_dynamics(self.folder / "young", steps=1))
-        result = self.call("plot_dynamics.py", run, "--output", str(self.folder / "report.png"))
-        self.assertEqual((result.returncode, result.stderr), (0, ""))
 
-    def test_smoothing_leaves_a_constant_alone_and_skips_nan(self):
-        values = np.full(50, 3.0)
-        values[7] = np.nan
-        for width in (1, 2, 5, 8):
-            smoothed = plot_dynamics.smooth(values, width)
-            self.assertEqual(len(smoothed), 50)
-            self.assertTrue(np.allclose(smoothed[8:], 3.0))
-
+class Reports(ToolTest):
     def test_rows_without_a_step_are_left_out(self):
         run = dynamics.load_run(write_dynamics(self.folder / "live", steps=70, extra_rows=1))
         self.assertEqual({len(values) for values in run.train.values()}, {70})
@@ -148,78 +135,9 @@ class Reports(unittest.TestCase):
         pathlib.Path(f"{prefix}.idx").write_bytes(b"MMIDIDX\0\0" + struct.pack("<QB", 1, 8))
         self.assertAlmostEqual(run_table.unigram_entropy(prefix), np.log(8), places=12)
 
-    def load(self, name, **changes):
-        return dynamics.load_run(write_dynamics(self.folder / name, **changes))
-
-    def figure(self, runs, *arguments):
-        figure = plot_dynamics.figure_of(runs, *arguments)
-        self.addCleanup(plot_dynamics.plt.close, figure)
-        figure.canvas.draw()
-        return figure
-
-    def assert_no_text_overlaps(self, figure):
-        """No two texts that are drawn cover each other, but for tick labels of neighbours that touch."""
-        boxes = [(text.get_text(), text.get_window_extent().shrunk(0.9, 0.7)) for text in texts_of(figure)]
-        for at, (name, box) in enumerate(boxes):
-            for other, other_box in boxes[:at]:
-                self.assertFalse(box.overlaps(other_box), f"{name!r} lies over {other!r}")
-
-    def test_texts_do_not_overlap_with_one_run_or_four_of_three_to_28_layers(self):
-        runs = [self.load("base", steps=300, layers=3), self.load("with_a_name_of_many_letters_lambda_0.05", layers=28),
-                self.load("late", steps=20000, layers=12), self.load("strong", jump=0.5)]
-        everything = (plot_dynamics.PANELS, plot_dynamics.View(log_steps=True), None)
-        for some in (runs[:1], runs):
-            self.assert_no_text_overlaps(self.figure(some, *everything))
-            self.assert_no_text_overlaps(self.figure(some))
-
-    def test_probes_from_step_0_are_drawn_on_a_logarithmic_axis(self):
-        figure = self.figure([self.load("run")], ("jump_rate", "heat_map"), plot_dynamics.View("probe", True))
-        rate, heat_map = (axes for axes in axes_of(figure) if axes.get_xlabel() == "update")
-        self.assertEqual({axes.get_xscale() for axes in (rate, heat_map)}, {"symlog"})
-        self.assertEqual(rate.lines[0].get_xdata().tolist(), [0, 1, 2, 4, 8, 16, 32, 64])
-        mesh = heat_map.collections[0]
-        self.assertEqual(mesh.get_array().size, 8 * 6)
-        self.assertEqual(mesh.get_coordinates()[0, :3, 0].tolist(), [0, 0.5, 1.5])
-
-    def test_values_of_a_large_span_get_a_logarithmic_scale(self):
-        for jump, scale, kind in ((0.2, "auto", "Normalize"), (5.0, "auto", "LogNorm"), (5.0, "linear", "Normalize")):
-            run = self.load("run", jump=jump)
-            norm, _ = plot_dynamics.heat_map_norm([run], plot_dynamics.View(scale=scale))
-            self.assertEqual(type(norm).__name__, kind)
-
-    def test_a_long_map_shows_means_of_neighbouring_updates(self):
-        step, values = np.arange(1, 5001.0), np.arange(5000.0)[:, None]
-        for log in (False, True):
-            borders, parts = plot_dynamics.binned(step, values, 100, log)
-            self.assertLessEqual(len(parts), 100)
-            self.assertEqual((len(borders), borders[0], borders[-1]), (len(parts) + 1, 0.5, 5000.5))
-            counts = np.diff(borders)
-            self.assertAlmostEqual(float((parts[:, 0] * counts).sum()), values.sum(), places=3)
-
-    def test_histograms_are_of_the_probes_nearest_to_the_steps_asked_for(self):
-        figure = self.figure([self.load("run")], ("histograms",), plot_dynamics.View(), [0, 30])
-        shown = [axes for axes in axes_of(figure) if axes.get_title(loc="left")]
-        self.assertEqual([axes.get_title(loc="left") for axes in shown], ["update 0", "update 32"])
-        share = shown[0].collections[0].get_array().reshape(6, 6)
-        self.assertEqual(share[2].tolist(), [None, None, None, 93.75, None, 6.25])
-
-    def test_nan_and_a_single_layer_are_drawn_and_listed_in_silence(self):
-        path = write_dynamics(self.folder / "nan")
-        with h5py.File(path / "dynamics.h5", "r+") as file:
-            file["train/loss"][40:] = np.nan
-            file["train/displacement"][60:] = np.nan
-        runs = [str(path), str(write_dynamics(self.folder / "flat", layers=1))]
-        for arguments in (["plot_dynamics.py", "--log-steps", "--panels", *plot_dynamics.PANELS, "--output",
-                           str(self.folder / "report.svg")], ["run_table.py"]):
-            result = self.call(arguments[0], *runs, *arguments[1:])
-            self.assertEqual((result.returncode, result.stderr), (0, ""))
-
     def test_wrong_options_are_named_and_end_in_2(self):
         run = self.runs[0]
-        for words, part in ((["plot_dynamics.py", run, "--output", "report.doc"], "report.doc"),
-                            (["plot_dynamics.py", run, "--probe-steps", "4"], "--probe-steps"),
-                            (["plot_dynamics.py", run, "--output", str(self.folder / "no/where.png")], "no/where.png"),
-                            (["read_dynamics.py", run, run, "--follow"], "--follow"),
+        for words, part in ((["read_dynamics.py", run, run, "--follow"], "--follow"),
                             (["read_dynamics.py", run, "--csv", "x", "--output", "y"], "--csv"),
                             (["read_dynamics.py", run, run, "--csv", str(self.folder / "csv")], "called baseline"),
                             (["to_tensorboard.py", run, "--output", "x", "--every", "0"], "--every")):
@@ -233,23 +151,15 @@ class Reports(unittest.TestCase):
         other = self.folder / "other.h5"
         with h5py.File(other, "w") as file:
             file["x"] = [1]
-        for tool in ("plot_dynamics.py", "read_dynamics.py"):
+        for tool in ("read_dynamics.py", "run_table.py"):
             for path, code in ((self.folder / "nowhere", 2), (self.folder, 2), (foreign, 65), (other, 65)):
                 self.assert_one_line(self.call(tool, str(path)), code, str(path))
-
-    def assert_one_line(self, result, code, *parts):
-        self.assertEqual(result.returncode, code, result.stderr)
-        self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
-        for part in parts:
-            self.assertIn(part, result.stderr)
 
     def test_a_run_without_rows_is_shown_and_not_drawn(self):
         run = str(write_dynamics(self.folder / "young", steps=0, probes=()))
         result = self.call("read_dynamics.py", run)
         self.assertEqual((result.returncode, result.stdout.count("no rows yet")), (0, 3), result.stderr)
-        self.assert_one_line(self.call("plot_dynamics.py", run), 2, "young/dynamics.h5", "no updates yet")
-        run = str(write_dynamics(self.folder / "blind", probes=()))
-        self.assert_one_line(self.call("plot_dynamics.py", run, "--data", "probe"), 2, "blind/dynamics.h5", "no probes")
+        self.assert_one_line(self.call("run_table.py", run), 2, "young/dynamics.h5", "no updates yet")
 
     def test_damage_is_named_and_kills_no_tool(self):
         file = write_dynamics(self.folder / "run") / "dynamics.h5"
@@ -272,7 +182,8 @@ class Reports(unittest.TestCase):
 
     def test_a_reader_that_crashes_or_finds_no_end_is_damage(self):
         reader = self.folder / "reader.py"
-        for code, words in (("import os; os.kill(os.getpid(), 11)", "signal 11"), ("import time; time.sleep(99)", "no end")):
+        for code, words in (("import os; os.kill(os.getpid(), 11)", "signal 11"),
+                            ("import time; time.sleep(99)", "no end")):
             reader.write_text(code)
             with mock.patch.object(dynamics, "READER", str(reader)), mock.patch.object(dynamics, "SECONDS", 1):
                 with self.assertRaisesRegex(dynamics.DataError, f"baseline/dynamics.h5: is damaged.*{words}"):
@@ -341,11 +252,11 @@ class Reports(unittest.TestCase):
             "bucket_limit": [4 / 64, 5 / 64, 6 / 64], "sum_squares": 30 * (3.5 / 64) ** 2 + 2 * (5.5 / 64) ** 2})
 
     def test_a_missing_package_is_named_with_what_to_install(self):
-        for name, arguments in (("tensorboard", ["to_tensorboard.py", self.runs[0], "--output", "x"]),):
-            code = (f"import runpy, sys; sys.modules[{name!r}] = None; sys.argv = {arguments!r}; "
-                    f"sys.path.insert(0, {str(TOOLS)!r}); runpy.run_path({str(TOOLS / arguments[0])!r}, run_name='__main__')")
-            result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-            self.assert_one_line(result, 2, "pip install tensorboard")
+        words = ["to_tensorboard.py", self.runs[0], "--output", "x"]
+        code = (f"import runpy, sys; sys.modules['tensorboard'] = None; sys.argv = {words!r}; "
+                f"sys.path.insert(0, {str(TOOLS)!r}); runpy.run_path({str(TOOLS / words[0])!r}, run_name='__main__')")
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        self.assert_one_line(result, 2, "pip install tensorboard")
         with mock.patch.dict(sys.modules, {"pandas": None}), self.assertRaisesRegex(ImportError, "python3-pandas"):
             read_dynamics.to_pandas(self.runs[0])
 
@@ -355,26 +266,6 @@ class Reports(unittest.TestCase):
             self.assertEqual((result.returncode, result.stderr), (0, ""))
             for part in ("Exit codes: 0", "65", "74", tool):
                 self.assertIn(part, result.stdout)
-
-
-def axes_of(figure):
-    """Axes of a figure of subfigures that are drawn."""
-    return [axes for block in figure.subfigs for axes in block.axes if axes.get_visible()]
-
-
-def texts_of(figure):
-    """Titles, labels, legends and tick labels in view."""
-    texts = [text for block in figure.subfigs for legend in block.legends for text in legend.get_texts()]
-    for axes in axes_of(figure):
-        texts += [axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label]
-        texts += axes.get_legend().get_texts() if axes.get_legend() else []
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            texts += [tick.label1 for tick in axis.get_major_ticks()
-                      if tick.label1.get_visible() and low <= tick.get_loc() <= high]
-            texts += [tick.label2 for tick in axis.get_major_ticks()
-                      if tick.label2.get_visible() and low <= tick.get_loc() <= high]
-    return [text for text in texts if text.get_text().strip()]
 
 
 if __name__ == "__main__":
