@@ -114,7 +114,7 @@ def columns_of(group):
 
 
 def refresh(columns):
-    """Lets a live file's columns see what was added since they were opened; `step`, the first, never more than others."""
+    """Lets columns of a live file see what was added since they were opened, `step`, the first, no more than others."""
     for data in columns.values():
         data.id.refresh()
 
@@ -217,7 +217,8 @@ def read_file(file):
 
 
 def load_any(path, label=None):
-    """`path` is a run or checkpoint folder, or a file of theirs; it may have no rows yet. Errors: read_file(), locate()."""
+    """`path` is a run or checkpoint folder, or a file of theirs; it may have no rows yet. Raises what locate() and
+    read_file() do."""
     file = locate(path)
     growing = is_growing(file)
     kind, config, groups = read_file(file)
@@ -237,7 +238,7 @@ def load_runs(paths, labels=None):
 
 
 def flat_columns(columns):
-    """[(name, array of one number per row)]: displacement_1 .. displacement_L, displacement_histogram_l_b (b from 0)."""
+    """[(name, one number per row)]: displacement_1 .. displacement_L, displacement_histogram_l_b (b from 0), ..."""
     flat = []
     for name, values in columns.items():
         first = FIRST_INDEX.get(name, (1,) * (values.ndim - 1))

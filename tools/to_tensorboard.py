@@ -134,7 +134,7 @@ class TensorBoard:
 
 
 def write_run(tensorboard, run, folder, every, overwrite):
-    """The run's event file in `folder`, whole or not at all. Raises UserError where there is one, unless `overwrite`."""
+    """The run's event file in `folder`, whole or not at all. Raises UserError where there is one and no `overwrite`."""
     others = [path for path in folder.glob("*tfevents*") if path.name != EVENT_FILE]
     if others:
         raise dynamics.UserError(f"{others[0]}: event files of another program; give another --output")

@@ -7,7 +7,6 @@ import csv
 import importlib.util
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -46,8 +45,8 @@ def numbers_of(file):
 
 class ReadDynamics(support.ProgramTest):
     def tool(self, name, *words, code=0, python=sys.executable):
-        result = subprocess.run([python, "-B", TOOLS / name, *map(str, words)], capture_output=True, text=True, timeout=120,
-                                check=False, cwd=self.folder)
+        result = subprocess.run([python, "-B", TOOLS / name, *map(str, words)], capture_output=True, text=True,
+                                timeout=120, check=False, cwd=self.folder)
         self.assertEqual(result.returncode, code, result.stdout + result.stderr)
         return result
 
@@ -119,12 +118,22 @@ class ReadDynamics(support.ProgramTest):
         with self.assertRaisesRegex(ValueError, "'tests' is none of train, validation, probe"):
             read_dynamics.to_pandas(run, "tests")
 
-    def follow(self, run, *words):
-        process = subprocess.Popen([sys.executable, "-B", TOOLS / "read_dynamics.py", run, "--follow", "--interval", "0.1",
-                                    *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.folder)
+    def follow(self, run):
+        """A process that follows a run; what it writes to standard error goes to the file `errors`."""
+        command = [sys.executable, "-B", TOOLS / "read_dynamics.py", run, "--follow", "--interval", "0.1"]
+        with open(self.folder / "errors", "w", encoding="utf-8") as errors:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=self.folder)
+        self.addCleanup(process.stdout.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
+
+    def rest_of(self, following):
+        """(lines that are still to come, standard error) of a process that follows; it ends by itself with 0."""
+        lines = following.stdout.read().splitlines()
+        errors = (self.folder / "errors").read_text()
+        self.assertEqual(following.wait(), 0, errors)
+        return lines, errors
 
     def steps_of(self, lines, group="train"):
         return [int(line.split("step=")[1].split()[0]) for line in lines if line.startswith(group) and "step=" in line]
@@ -135,10 +144,10 @@ class ReadDynamics(support.ProgramTest):
         lines = [following.stdout.readline() for _ in range(60)]  # the overview has 10 lines, then rows come
         self.assertIn("growing", lines[0])
         training.send_signal(signal.SIGTERM)
-        rest, errors = following.communicate(timeout=100)
-        self.assertEqual((following.returncode, errors), (0, ""))
+        rest, errors = self.rest_of(following)
+        self.assertEqual(errors, "")
         self.assertEqual(training.wait(), 85)
-        lines += rest.splitlines()
+        lines += rest
         columns = read_dynamics.read(self.folder / "run")
         for group in ("train", "validation"):
             steps = self.steps_of(lines, group)
@@ -156,11 +165,11 @@ class ReadDynamics(support.ProgramTest):
         lock = self.folder / "run/run.lock"
         holder = json.loads(lock.read_text())
         lock.write_text(json.dumps({**holder, "heartbeat": holder["heartbeat"] - 60}))
-        rest, errors = following.communicate(timeout=100)
-        self.assertEqual(following.returncode, 0, errors)
+        rest, errors = self.rest_of(following)
         self.assertIn("its writer ended without closing it", errors)
         columns = read_dynamics.read(self.folder / "run")
-        self.assertEqual(self.steps_of(rest.splitlines())[-1], columns["train/step"][-1])
+        if steps := self.steps_of(rest):
+            self.assertEqual(steps[-1], columns["train/step"][-1])
         self.assertTrue(np.isfinite(columns["train/loss"]).all())
         self.assertIn("left by a writer that was killed", self.tool("read_dynamics.py", "run").stdout)
         self.assertEqual(self.tool("plot_dynamics.py", "run").stderr, "")
@@ -209,7 +218,8 @@ class ReadDynamics(support.ProgramTest):
             name, layer = source if isinstance(source, tuple) else (source, None)
             values = columns[name] if layer is None else columns[name][:, layer]
             steps = columns[f"{name.split('/')[0]}/step"]
-            self.assertEqual(found["scalars"][tag], [[step, float(np.float32(v))] for step, v in zip(steps, values)], tag)
+            kept = [[step, float(np.float32(value))] for step, value in zip(steps, values)]
+            self.assertEqual(found["scalars"][tag], kept, tag)
         for layer in range(3):
             events = found["histograms"][f"displacement_of_tokens/layer_0{layer + 1}"]
             self.assertEqual([step for step, *_ in events], columns["probe/step"].tolist())

@@ -1,7 +1,7 @@
 """The tools that read runs, on files in the layout of dynamics.h5: sound, strange and damaged ones.
 
-Event files are checked through a stand-in for the package tensorboard; test_read_dynamics.py reads them with the package
-where it is there.
+Event files are checked through a stand-in for the package tensorboard; test_read_dynamics.py reads them with the
+package where it is there.
 """
 import json
 import os
@@ -209,8 +209,8 @@ class Reports(ToolTest):
         def newer(file):
             file.attrs["format_version"] = 2
 
-        for change, words in ((short, "7 rows instead of 120"), (linked, "link to elsewhere"), (backwards, "do not rise"),
-                              (huge, "more rows than the file has bytes"), (newer, "format version 2")):
+        for change, words in ((short, "7 rows instead of 120"), (linked, "link to elsewhere"),
+                              (backwards, "do not rise"), (huge, "more rows than the file has bytes"), (newer, "format version 2")):
             path = write_dynamics(self.folder / "run")
             with h5py.File(path / "dynamics.h5", "r+") as file:
                 change(file)
@@ -218,10 +218,13 @@ class Reports(ToolTest):
                 dynamics.load_run(path)
 
     def test_event_files_hold_every_number(self):
+        package = self.folder / "python/tensorboard"
         for name, text in STAND_IN.items():
-            path = self.folder / "python/tensorboard" / name
+            path = package / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+        for folder in (package, *(path for path in package.rglob("*") if path.is_dir())):
+            (folder / "__init__.py").touch()
         environment = {**os.environ, "PYTHONPATH": str(self.folder / "python")}
         words = [sys.executable, "-B", TOOLS / "to_tensorboard.py", *self.runs, "--output", str(self.folder / "events")]
 
