@@ -5,7 +5,8 @@
 
 Dynamics (rates left out) and the checkpoint's tensors and state must be equal bit for bit; with --tolerance only the
 losses are compared, |a - b| <= X |a|. Differences of the config are shown, but do not count: see what they lead to.
-Exit code: 0 equal, 1 different (a line names what differs first, and by how much), 2 a run cannot be read.
+Exit codes: 0 equal, 1 different (a line names what differs first, and by how much), 2 wrong option or path, 65 a file is
+wrong inside, 74 the system refuses to read.
 """
 import argparse
 import json
@@ -129,7 +130,7 @@ def chosen_step(runs, first, second, step):
         return max(common, default=None)
     for run, own in zip(runs, (first, second)):
         if step not in own:
-            raise OSError(f"{run}: has no whole checkpoint of step {step}")
+            raise dynamics.UserError(f"{run}: has no whole checkpoint of step {step}")
     return step
 
 
@@ -145,7 +146,11 @@ def compare(runs, step, tolerance):
     at = chosen_step(runs, first, second, step)
     if at is not None:
         results.append((f"state of step {at}", *compare_states(first[at], second[at]), True))
-        results.append((f"tensors of step {at}", *compare_tensors(first[at], second[at]), True))
+        try:
+            results.append((f"tensors of step {at}", *compare_tensors(first[at], second[at]), True))
+        except (KeyError, OSError) as error:
+            raise dynamics.DataError(f"{first[at]} or {second[at]}: is damaged, jreg verify tells where: {error}") \
+                from error
     return results
 
 
@@ -157,14 +162,10 @@ def main():
     options = parser.parse_args()
     if options.tolerance is not None and (options.checkpoint is not None or not options.tolerance >= 0):
         parser.error("--tolerance takes a number from 0, and goes without --checkpoint")
-    try:
-        for run in options.runs:
-            if not pathlib.Path(run).is_dir():
-                raise OSError(f"{run}: is no run folder")
-        results = compare(options.runs, options.checkpoint, options.tolerance)
-    except OSError as error:
-        print(f"compare_runs.py: {error}", file=sys.stderr)
-        return 2
+    for run in options.runs:
+        if not pathlib.Path(run).is_dir():
+            raise dynamics.UserError(f"{run}: is no run folder")
+    results = compare(options.runs, options.checkpoint, options.tolerance)
     print(f"{'part':<26}{'compared':>10}{'different':>11}  first difference")
     for part, compared, differences, _ in results:
         print(f"{part:<26}{compared:>10}{len(differences):>11}  {differences[0] if differences else ''}".rstrip())
@@ -176,4 +177,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(dynamics.run_tool("compare_runs.py", main))

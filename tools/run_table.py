@@ -4,7 +4,7 @@
     tools/run_table.py RUN [RUN ...] [--tokens PREFIX]
 
 With --tokens also the entropy of single tokens of that corpus: the loss of a model that knows nothing but how frequent
-each token is.
+each token is. "end" is the mean over the last twentieth of the updates.
 """
 import argparse
 import pathlib
@@ -19,18 +19,28 @@ TOKEN_TYPES = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8
 
 
 def unigram_entropy(prefix):
-    """Entropy of single tokens of PREFIX.bin in nats. Raises OSError or ValueError naming the file."""
+    """Entropy of single tokens of PREFIX.bin in nats. Raises OSError naming the file."""
     index = pathlib.Path(f"{prefix}.idx")
     header = index.read_bytes()[:18]
     if len(header) < 18 or header[:9] != b"MMIDIDX\0\0" or header[17] not in TOKEN_TYPES:
-        raise ValueError(f"{index}: is no index of tokens")
+        raise dynamics.DataError(f"{index}: is no index of tokens")
     (version,) = struct.unpack("<Q", header[9:17])
     if version != 1:
-        raise ValueError(f"{index}: version {version} instead of 1")
-    tokens = np.memmap(f"{prefix}.bin", dtype=TOKEN_TYPES[header[17]], mode="r")
+        raise dynamics.DataError(f"{index}: version {version} instead of 1")
+    try:
+        tokens = np.memmap(f"{prefix}.bin", dtype=TOKEN_TYPES[header[17]], mode="r")
+    except ValueError as error:
+        raise dynamics.DataError(f"{prefix}.bin: {error}") from error
     counts = np.bincount(tokens)
     share = counts[counts > 0] / len(tokens)
     return float(-(share * np.log(share)).sum())
+
+
+def end_of(values):
+    """Mean over the last twentieth of the rows; NaN where none of them is finite."""
+    values = values[-max(1, len(values) // 20):]
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def table_rows(runs):
@@ -41,9 +51,10 @@ def table_rows(runs):
 
     def start_and_end(column, layer):
         def text(run):
+            if column == "jump_rate" and run.layers == 1:
+                return "-"  # one layer has none
             values = run.train[column][:, layer]
-            rows = max(1, len(values) // 20)
-            return f"{values[0]:.4g} -> {np.nanmean(values[-rows:]):.4g}"
+            return f"{values[0]:.4g} -> {end_of(values):.4g}"
 
         return text
 
@@ -54,8 +65,7 @@ def table_rows(runs):
         row("updates", lambda run: f"{run.train['step'][-1]}"),
         row("jreg.lambda", lambda run: f"{run.train['jreg_lambda'][-1]:g}"),
         row("validation loss (nats per token)", lambda run: last(run.validation["loss"])),
-        row("training loss, last twentieth",
-            lambda run: f"{np.nanmean(run.train['loss'][-max(1, len(run.train['loss']) // 20):]):.4f}"),
+        row("training loss, last twentieth", lambda run: f"{end_of(run.train['loss']):.4f}"),
         row("Psi_L, start -> end", start_and_end("displacement", -1)),
         row("zeta_2 (%), start -> end", start_and_end("jump_rate", 1)),
         row("zeta_L (%), start -> end", start_and_end("jump_rate", -1)),
@@ -75,20 +85,17 @@ def format_table(rows, labels):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder or dynamics.h5")
+    parser = argparse.ArgumentParser(description=__doc__, epilog=dynamics.EXIT_CODES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run or checkpoint folder, or a file of theirs")
     parser.add_argument("--tokens", metavar="PREFIX", help="token files PREFIX.bin and PREFIX.idx of the corpus")
     options = parser.parse_args()
-    try:
-        runs = dynamics.load_runs(options.runs)
-        print(format_table(table_rows(runs), [run.label for run in runs]))
-        if options.tokens:
-            print(f"\nentropy of single tokens of the corpus: {unigram_entropy(options.tokens):.4f} nats per token")
-    except (OSError, ValueError) as error:
-        print(f"run_table.py: {error}", file=sys.stderr)
-        return 2
+    runs = dynamics.load_runs(options.runs)
+    print(format_table(table_rows(runs), [run.label for run in runs]))
+    if options.tokens:
+        print(f"\nentropy of single tokens of the corpus: {unigram_entropy(options.tokens):.4f} nats per token")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(dynamics.run_tool("run_table.py", main))

@@ -12,7 +12,9 @@ def main():
         subprocess.run([cmake, "--install", build, "--prefix", prefix], check=True, stdout=subprocess.DEVNULL)
         files = {str(path.relative_to(prefix)) for path in prefix.rglob("*") if path.is_file()}
         wanted = {"bin/jreg", "share/jreg/configs/quickstart.cfg", "share/jreg/launch/mpirun.sh",
-                  "share/jreg/tools/plot_dynamics.py", "share/doc/jreg/README.md", "share/doc/jreg/LICENSE"}
+                  "share/jreg/tools/plot_dynamics.py", "share/jreg/tools/read_dynamics.py",
+                  "share/jreg/tools/to_tensorboard.py", "share/jreg/tools/dynamics.py", "share/doc/jreg/README.md",
+                  "share/doc/jreg/LICENSE"}
         assert wanted <= files, f"not installed: {wanted - files}"
         help_text = subprocess.run([prefix / "bin/jreg", "train", "--help"], check=True, capture_output=True, text=True)
         assert "--train.steps" in help_text.stdout
