@@ -16,6 +16,7 @@
 #include "jump/weights.h"
 #include "mpi/session.h"
 #include "train/benchmark.h"
+#include "train/preflight.h"
 #include "train/signals.h"
 #include "train/start.h"
 #include "train/trainer.h"
@@ -64,8 +65,51 @@ void check(Request& request) {
   config::ini_text(config::options_of(config));  // refuses values that config.cfg could not hold
   jump::depth_weights(config.jreg.weights, config.jreg.penalty, config.model.layers);
   train::check_start_options(request.arguments.resume, request.arguments.fork);
-  if (request.arguments.benchmark) return;
-  check_data(config);
+  if (!request.arguments.benchmark) check_data(config);
+  backend::require_backend(config.run.backend);
+}
+
+/// Sets the options from the config file that the arguments name, then from the arguments.
+void parse(Request& request, std::vector<std::string> const& arguments) {
+  auto const options = config::options_of(request);
+  if (std::string const file = config::find_argument(arguments, "config"); !file.empty()) {
+    config::parse_file(file, config::options_of(request.config));
+  }
+  config::parse_arguments(arguments, options, false);
+  if (request.arguments.preflight && request.arguments.benchmark) {
+    throw UserError("--preflight and --benchmark: give one of them");
+  }
+}
+
+/// jreg train --preflight. What this rank alone finds wrong travels to the first one, which tells it with the rest.
+int preflight(std::vector<std::string> const& arguments) {
+  Request request;
+  train::preflight::Request asked;
+  try {
+    parse(request, arguments);
+    check(request);
+  } catch (Error const& error) {
+    asked.error = error.what();
+  }
+  for (config::Option const& option : config::options_of(request)) {
+    if (option.name != "config") asked.options += fmt::format("{} = {}\n", option.name, option.get());
+  }
+  asked.config = request.config;
+  asked.arguments = request.arguments;
+  train::Watchdog watchdog{train::preflight::deadline_of(request.config), mpi::launched_rank()};
+  int argc = 0;
+  char** argv = nullptr;
+  mpi::Session session{argc, argv};
+  log::set_rank(session.rank(), session.size());
+  try {
+    mpi::Communicator const world = mpi::Communicator::duplicate(MPI_COMM_WORLD);
+    return static_cast<int>(train::preflight::run(asked, world, watchdog));
+  } catch (std::exception const& error) {
+    log::error(error);
+    int const code = static_cast<int>(log::exit_code(error));
+    if (session.size() == 1) return code;
+    mpi::Session::abort(code);
+  }
 }
 
 int run(Request const& request) {
@@ -98,17 +142,13 @@ int run(Request const& request) {
 }  // namespace
 
 int train(std::vector<std::string> const& arguments) {
+  if (std::ranges::find(arguments, "--preflight") != arguments.end()) return preflight(arguments);
   Request request;
   std::optional<train::SignalWatch> signals;
   try {
-    auto const options = config::options_of(request);
-    if (std::string const file = config::find_argument(arguments, "config"); !file.empty()) {
-      config::parse_file(file, config::options_of(request.config));
-    }
-    config::parse_arguments(arguments, options, false);
+    parse(request, arguments);
     if (!request.arguments.benchmark) signals.emplace();
     check(request);
-    backend::require_backend(request.config.run.backend);
   } catch (Error const& error) {
     // Every rank finds the same before MPI starts; the first one tells. The others give it time for that: launchers end
     // all ranks as soon as one has left.
