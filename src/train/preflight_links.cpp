@@ -194,9 +194,10 @@ void judge_hosts(std::span<Link const> links, std::span<std::string const> hosts
   std::ranges::sort(sorted);
   double const median = sorted[sorted.size() / 2];
   if (names.size() == 2 && median < least) {  // nothing tells which of the two it is
-    check.retry(fmt::format("hosts {} and {}: the link between them carries {}/s at best; have their network looked at, "
-                            "or take other hosts",
-                            *names.begin(), *names.rbegin(), bytes_text(median)));
+    check.retry(
+        fmt::format("hosts {} and {}: the link between them carries {}/s at best; have their network looked at, "
+                    "or take other hosts",
+                    *names.begin(), *names.rbegin(), bytes_text(median)));
     return;
   }
   std::size_t i = 0;

@@ -34,6 +34,7 @@ std::vector<Sharing> sharing_on(std::string const& host, std::span<Facts const> 
         apart.push_back(std::move(other));
       }
     }
+    std::ranges::sort(own.ranks);
     apart.push_back(std::move(own));
     found = std::move(apart);
   }
