@@ -63,6 +63,10 @@ public:
   /// cache meanwhile, or as much as keeps the processor busy.
   virtual std::size_t logits_bytes() const = 0;
 
+  /// What this process must have for itself, such as a GPU, by a name that no other one on any host has (its UUID);
+  /// empty where ranks may share what they run on.
+  virtual std::string exclusive_device() const = 0;
+
   /// Bytes that allocate() handed out and that are still held, and their peak.
   virtual std::size_t bytes_in_use() const = 0;
   virtual std::size_t peak_bytes() const = 0;

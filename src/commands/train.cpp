@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "backend/backend.h"
@@ -14,6 +15,7 @@
 #include "jump/weights.h"
 #include "mpi/session.h"
 #include "train/benchmark.h"
+#include "train/preflight.h"
 #include "train/signals.h"
 #include "train/start.h"
 #include "train/trainer.h"
@@ -55,9 +57,43 @@ void check(Request& request) {
   config::ini_text(config::options_of(config));  // refuses values that config.cfg could not hold
   jump::depth_weights(config.jreg.weights, config.jreg.penalty, config.model.layers);
   train::check_start_options(request.arguments.resume, request.arguments.fork, request.arguments.init);
-  if (request.arguments.benchmark) return;
-  if (request.arguments.profile) throw UserError{"--profile goes with --benchmark: give both"};
-  check_data(config);
+  if (!request.arguments.benchmark) check_data(config);
+  backend::require_backend(config.run.backend);
+}
+
+/// Sets the options from the config file that the arguments name, then from the arguments.
+void parse(Request& request, std::vector<std::string> const& arguments) {
+  auto const options = config::options_of(request);
+  if (std::string const file = config::find_argument(arguments, "config"); !file.empty()) {
+    config::parse_file(file, config::options_of(request.config));
+  }
+  config::parse_arguments(arguments, options, false);
+  if (request.arguments.preflight && request.arguments.benchmark) {
+    throw UserError("--preflight and --benchmark: give one of them");
+  }
+  if (request.arguments.profile && !request.arguments.benchmark) {
+    throw UserError("--profile goes with --benchmark: give both");
+  }
+}
+
+/// jreg train --preflight. What this rank alone finds wrong travels to the first one, which tells it with the rest.
+int preflight(std::vector<std::string> const& arguments) {
+  Request request;
+  train::preflight::Request asked;
+  try {
+    parse(request, arguments);
+    check(request);
+  } catch (Error const& error) {
+    asked.error = error.what();
+  }
+  for (config::Option const& option : config::options_of(request)) {
+    if (option.name != "config") asked.options += fmt::format("{} = {}\n", option.name, option.get());
+  }
+  asked.config = request.config;
+  asked.arguments = request.arguments;
+  train::Watchdog watchdog{train::preflight::deadline_of(request.config), mpi::launched_rank()};
+  return run_on_ranks([&](mpi::Communicator const& world) { return train::preflight::run(asked, world, watchdog); });
+}
 }
 
 int run(Request const& request) {
@@ -76,17 +112,13 @@ int run(Request const& request) {
 }  // namespace
 
 int train(std::vector<std::string> const& arguments) {
+  if (std::ranges::find(arguments, "--preflight") != arguments.end()) return preflight(arguments);
   Request request;
   std::optional<train::SignalWatch> signals;
   try {
-    auto const options = config::options_of(request);
-    if (std::string const file = config::find_argument(arguments, "config"); !file.empty()) {
-      config::parse_file(file, config::options_of(request.config));
-    }
-    config::parse_arguments(arguments, options, false);
+    parse(request, arguments);
     if (!request.arguments.benchmark) signals.emplace();
     check(request);
-    backend::require_backend(request.config.run.backend);
   } catch (Error const& error) {
     return refuse(error);
   }

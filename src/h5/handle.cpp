@@ -36,6 +36,15 @@ void initialize() {
   });
 }
 
+std::string library_version() {
+  initialize();
+  unsigned major = 0;
+  unsigned minor = 0;
+  unsigned release = 0;
+  check(H5get_libversion(&major, &minor, &release), "ask HDF5 for its version");
+  return fmt::format("{}.{}.{}", major, minor, release);
+}
+
 std::string error_text() {
   std::vector<Record> records;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, collect, &records);

@@ -28,6 +28,9 @@ using PropertyList = UniqueHandle<IdTraits<&H5Pclose>>;
 /// would crash). Called by whatever makes the first id; harmless to call again.
 void initialize();
 
+/// Version of the HDF5 library that runs, "1.10.8".
+std::string library_version();
+
 /// The library's own account of its last error, from the innermost cause outwards.
 std::string error_text();
 

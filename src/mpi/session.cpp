@@ -1,5 +1,6 @@
 #include "mpi/session.h"
 
+#include <array>
 #include <cstdlib>
 #include <string>
 
@@ -36,6 +37,14 @@ Session::~Session() {
 void Session::abort(int exit_code) noexcept {
   MPI_Abort(MPI_COMM_WORLD, exit_code);
   std::_Exit(exit_code);
+}
+
+std::string library_version() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
+  int length = 0;
+  check(MPI_Get_library_version(text.data(), &length));
+  std::string version{text.data()};
+  return version.substr(0, version.find_first_of("\r\n"));
 }
 
 int launched_ranks() noexcept {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 #include "mpi/communicator.h"
 
 namespace jreg::mpi {
@@ -23,6 +25,9 @@ private:
   int rank_ = 0;
   int size_ = 1;
 };
+
+/// What the MPI library calls itself, in one line.
+std::string library_version();
 
 /// Number of ranks the launcher will start, read from its environment before MPI_Init; 1 when there is none.
 int launched_ranks() noexcept;

@@ -83,6 +83,16 @@ bool try_lock(Descriptor const& lock, fs::path const& file) {
   return true;
 }
 
+/// What the lock file tells to `self`; refuses where another holds it. `locked`: whether flock gave it to this process.
+LockClaim claim_of(fs::path const& file, bool locked, std::optional<LockHolder> const& holder, LockHolder const& self,
+                   std::int64_t now) {
+  LockClaim const claim = holder ? judge(*holder, self, now) : (locked ? LockClaim::free : LockClaim::held);
+  // A lock that is taken on this host belongs to a living process.
+  bool const alive_here = !locked && holder && holder->host == self.host;
+  if (alive_here || claim == LockClaim::held) refuse(file, holder, now);
+  return claim;
+}
+
 /// The lock file, held until the descriptor closes, whatever closes it.
 Descriptor take(fs::path const& file, LockHolder const& self) {
   constexpr int attempts = 10;  // others may put a new file in its place at the same time
@@ -92,10 +102,7 @@ Descriptor take(fs::path const& file, LockHolder const& self) {
     if (!is_at_its_path(lock, file)) continue;
     std::optional<LockHolder> const holder = read_holder(file);
     std::int64_t const now = now_seconds();
-    LockClaim const claim = holder ? judge(*holder, self, now) : (locked ? LockClaim::free : LockClaim::held);
-    // A lock that is taken on this host belongs to a living process.
-    bool const alive_here = !locked && holder && holder->host == self.host;
-    if (alive_here || claim == LockClaim::held) refuse(file, holder, now);
+    LockClaim const claim = claim_of(file, locked, holder, self, now);
     if (claim == LockClaim::stale || claim == LockClaim::same_job) {
       log::warning("{}: taken over from {}, {}", file.string(), holder->text(), age_text(*holder, now));
     }
@@ -138,6 +145,14 @@ RunLock::~RunLock() {
   heartbeat_.join();
   // The file itself stays: removing it would let two processes hold locks on two files of one name.
   if (!lost_ && ::ftruncate(lock_.get(), 0) != 0) log::warning("cannot empty {}", file_.string());
+}
+
+void RunLock::require_free(fs::path const& folder) {
+  fs::path const file = folder / "run.lock";
+  if (std::error_code error; !fs::exists(file, error)) return;
+  Descriptor const lock = open_descriptor(file, O_RDWR);
+  bool const locked = try_lock(lock, file);
+  claim_of(file, locked, read_holder(file), LockHolder::self(), now_seconds());
 }
 
 void RunLock::require_held() const {

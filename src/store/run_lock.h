@@ -48,6 +48,9 @@ public:
   RunLock& operator=(RunLock const&) = delete;
   ~RunLock();
 
+  /// Throws UserError as the constructor would where another has the lock on `folder`, and leaves everything as it is.
+  static void require_free(std::filesystem::path const& folder);
+
   /// Throws UserError when another process has taken the lock over, as it may after this one stood still for long.
   void require_held() const;
 

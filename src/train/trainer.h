@@ -32,6 +32,7 @@ struct TrainArguments {
   std::string init;
   std::string allow_change;
   std::int64_t stop_at = -1;
+  bool preflight = false;
   bool benchmark = false;
   std::int64_t benchmark_steps = 10;
   bool profile = false;
@@ -53,6 +54,11 @@ struct TrainArguments {
           "with --resume: keys, with commas, that may differ from the checkpoint's");
     visit("stop-at", stop_at, Rule::at_least(-1),
           "end early after this update, with a checkpoint (train.steps goes on fixing the schedule); -1: do not");
+    visit(
+        "preflight", preflight, Rule::is_flag(),
+        "only check, in seconds and under the launch of the long job, that it can run: ranks, program and options, "
+        "cores, memory, links, sums, run folder. A line a check names rank, host and what to change; exit code 0 good, "
+        "2 something to change, 75 a rank, host or link is bad");
     visit("benchmark", benchmark, Rule::is_flag(),
           "time updates on synthetic tokens with and without JREG; reads and writes no file");
     visit("benchmark-steps", benchmark_steps, Rule::at_least(1), "updates of each kind that --benchmark times");

@@ -33,6 +33,8 @@ char const* name_of(Phase phase) noexcept {
   switch (phase) {
     case Phase::start_up:
       return "start-up";
+    case Phase::preflight:
+      return "preflight";
     case Phase::reading:
       return "reading tokens";
     case Phase::computing:
@@ -77,8 +79,9 @@ void Watchdog::mark() noexcept {
 std::string Watchdog::line(double silent) const {
   return fmt::format(
       "jreg[{}]: error: no progress for {:.0f} s: rank {} on host {}, step {}, phase {}; ending all ranks "
-      "(run.step_deadline = {})\n",
-      rank_, silent, rank_, host_, step_.load(), name_of(phase_.load()), deadline_);
+      "({} = {})\n",
+      rank_, silent, rank_, host_, step_.load(), name_of(phase_.load()),
+      phase_.load() == Phase::preflight ? "a preflight's patience" : "run.step_deadline", deadline_);
 }
 
 void Watchdog::watch(std::stop_token const& stop) {

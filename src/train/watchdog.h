@@ -9,7 +9,17 @@
 namespace jreg::train {
 
 /// What a rank is at.
-enum class Phase : std::uint8_t { start_up, reading, computing, reduction, evaluation, probe, checkpoint, ending };
+enum class Phase : std::uint8_t {
+  start_up,
+  preflight,
+  reading,
+  computing,
+  reduction,
+  evaluation,
+  probe,
+  checkpoint,
+  ending
+};
 
 /// "start-up", "reading tokens", "forward and backward", "gradient reduction", "evaluation", ...
 char const* name_of(Phase phase) noexcept;

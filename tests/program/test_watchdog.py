@@ -36,14 +36,18 @@ def is_running(pid):
     return False
 
 
+def children(pid):
+    return [int(entry.name) for entry in pathlib.Path("/proc").iterdir()
+            if entry.name.isdigit() and parent(int(entry.name)) == pid]
+
+
 def ranks_below(launcher):
     """{rank: pid} of the processes that a running mpirun has started."""
     ranks = {}
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit() and parent(int(entry.name)) == launcher:
-            rank = environment(entry.name).get("OMPI_COMM_WORLD_RANK")
-            if rank is not None:
-                ranks[int(rank)] = int(entry.name)
+    for child in children(launcher):
+        rank = environment(child).get("OMPI_COMM_WORLD_RANK")
+        if rank is not None:
+            ranks[int(rank)] = child
     return ranks
 
 

@@ -27,6 +27,8 @@ public:
   double arithmetic_peak(DType dtype) override;
   std::size_t logits_bytes() const override { return std::size_t{8} << 20U; }
 
+  std::string exclusive_device() const override { return {}; }
+
   std::size_t bytes_in_use() const override { return bytes_in_use_; }
   std::size_t peak_bytes() const override { return peak_bytes_; }
 

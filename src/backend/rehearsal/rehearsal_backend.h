@@ -24,6 +24,7 @@ public:
   void copy_from_host(void* memory, void const* host, std::size_t bytes) override;
   void synchronize() override {}
   std::size_t logits_bytes() const override { return logits_bytes_; }
+  std::string exclusive_device() const override { return {}; }
   std::size_t bytes_in_use() const override { return bytes_in_use_; }
   std::size_t peak_bytes() const override { return peak_bytes_; }
 

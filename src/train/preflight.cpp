@@ -1,0 +1,134 @@
+#include "train/preflight.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "mesh/mesh.h"
+#include "model/parameters.h"
+#include "train/machine.h"
+#include "train/preflight_checks.h"
+#include "train/preflight_folder.h"
+#include "train/preflight_links.h"
+#include "train/preflight_memory.h"
+
+namespace jreg::train::preflight {
+namespace {
+
+/// A slow time is taken again before it is told: it may have been of a moment.
+constexpr int attempts = 3;
+
+bool is_slow(Check const& check) {
+  return std::ranges::count(check.findings, Severity::retry, &Finding::severity) > 0;
+}
+
+Check links(mpi::Communicator const& world, std::span<std::string const> hosts, std::function<void()> const& mark) {
+  std::vector<Link> best = measure_links(world, mark);
+  Check check = judge_links(best, hosts);
+  for (int attempt = 1; attempt < attempts && is_slow(check); ++attempt) {
+    best = better_of(best, measure_links(world, mark));
+    check = judge_links(best, hosts);
+  }
+  return check;
+}
+
+Check speed(mpi::Communicator const& world, backend::Backend& backend, DType dtype, std::span<std::string const> hosts,
+            std::function<void()> const& mark) {
+  std::vector<double> best(hosts.size(), 0.0);  // by rank
+  Check check;
+  for (int attempt = 0; attempt < attempts && (attempt == 0 || is_slow(check)); ++attempt) {
+    mark();
+    world.barrier();
+    auto const own = static_cast<std::size_t>(world.rank());
+    std::vector<double> rates(hosts.size(), 0.0);
+    rates[own] = measured_gemm_rate(backend, dtype);
+    world.sum(std::span{rates});
+    for (std::size_t rank = 0; rank < rates.size(); ++rank) best[rank] = std::max(best[rank], rates[rank]);
+    check = check_speed(best, hosts);
+  }
+  return check;
+}
+
+Check memory(std::span<Facts const> facts, config::Config const& config) {
+  auto const ranks = static_cast<int>(facts.size());
+  std::vector<std::int64_t> needed;
+  for (int rank = 0; rank < ranks; ++rank) {
+    needed.push_back(memory_estimate(config, mesh::Coordinates::of(rank, ranks, static_cast<int>(config.mesh.tensor))));
+  }
+  return check_memory(facts, needed);
+}
+
+Check limits(std::span<Facts const> facts, config::Config const& config) {
+  // The first rank's numbers are everybody's, but for some rows.
+  mesh::Coordinates const at =
+      mesh::Coordinates::of(0, static_cast<int>(facts.size()), static_cast<int>(config.mesh.tensor));
+  return check_limits(facts, memory_estimate(config, at), checkpoint_file_bytes(config, at));
+}
+
+/// Whether ranks, program and options are right: without that nothing else can be found out.
+bool launch_is_good(std::span<Facts const> facts, Report& report) {
+  report.add(check_rank_count(facts));
+  report.add(check_program(facts));
+  report.add(check_libraries(facts));
+  report.add(check_options(facts));
+  return report.code() == ExitCode::done;
+}
+
+void check_groups(mpi::Communicator const& world, backend::Backend& backend, mesh::Mesh const& mesh,
+                  config::Config const& config, std::span<std::string const> hosts, std::function<void()> const& mark,
+                  Report& report) {
+  auto const registry = model::declare_parameters(config.model, mesh.at(), mesh.sequence_parallel()).registry;
+  double const gradients = 4.0 * static_cast<double>(registry.flat_size());
+  std::vector<int> data_groups;
+  std::vector<int> tensor_groups;
+  for (int rank = 0; rank < world.size(); ++rank) {
+    mesh::Coordinates const at = mesh::Coordinates::of(rank, world.size(), mesh.at().tensor_size);
+    data_groups.push_back(at.tensor);
+    tensor_groups.push_back(at.data);
+  }
+  report.add(judge_groups("data", measure_groups(world, backend, mesh.data(), data_groups, mark), hosts, gradients));
+  report.add(judge_groups("tensor", measure_groups(world, backend, mesh.tensor(), tensor_groups, mark), hosts, 0));
+}
+
+}  // namespace
+
+double deadline_of(config::Config const& config) {
+  constexpr double most = 60;
+  return config.run.step_deadline > 0 ? std::min(config.run.step_deadline, most) : most;
+}
+
+ExitCode run(Request const& request, mpi::Communicator const& world, Watchdog& watchdog) {
+  auto const mark = [&] { watchdog.mark(Phase::preflight, 0); };
+  mark();
+  config::Config const& config = request.config;
+  std::vector<Facts> const facts = gather(world, collect(config, request.options, request.error));
+  mark();
+  Report report{world.rank() == 0};
+  log::info("preflight of {} rank(s): nothing is trained, and nothing kept", world.size());
+  if (!launch_is_good(facts, report)) {
+    report.conclude();
+    return report.code();
+  }
+  std::vector<std::string> const hosts = hosts_of(facts);
+  auto const backend = backend::make_backend(config.run.backend, world.split_node().rank());
+  mesh::Mesh const mesh{world, *backend, static_cast<int>(config.mesh.tensor), config.model.kv_heads,
+                        config.mesh.sequence_parallel};
+  report.add(check_data(facts));
+  report.add(check_hosts(facts, static_cast<int>(config.mesh.tensor)));
+  report.add(check_cores(facts));
+  report.add(check_devices(world.all_gather(backend->exclusive_device()), hosts, backend->name()));
+  report.add(limits(facts, config));
+  report.add(memory(facts, config));
+  report.add(check_clocks(clock_differences(world, hosts), hosts));
+  mark();
+  report.add(check_folder(config, request.arguments, world, hosts));
+  mark();
+  report.add(links(world, hosts, mark));
+  check_groups(world, *backend, mesh, config, hosts, mark, report);
+  report.add(speed(world, *backend, config.run.precision == "bf16" ? DType::bf16 : DType::f32, hosts, mark));
+  report.conclude();
+  return report.code();
+}
+
+}  // namespace jreg::train::preflight
