@@ -14,6 +14,7 @@
 #include "config/validate.h"
 #include "data/dataset.h"
 #include "jump/weights.h"
+#include "mpi/launch.h"
 #include "mpi/session.h"
 #include "train/benchmark.h"
 #include "train/signals.h"
@@ -58,6 +59,7 @@ void check_data(config::Config const& config) {
 
 /// Everything about the request that can be checked without the other ranks.
 void check(Request& request) {
+  mpi::refuse_tasks_without_mpi();
   config::Config& config = request.config;
   config::resolve(config);
   config::validate(config, mpi::launched_ranks());
@@ -68,12 +70,28 @@ void check(Request& request) {
   check_data(config);
 }
 
+/// The end of a start that every rank finds wrong by itself: the first one tells. The others give it time for that:
+/// launchers end all ranks as soon as one has left.
+int refused(Error const& error) {
+  if (mpi::launched_rank() == 0) {
+    log::error(error);
+  } else {
+    std::this_thread::sleep_for(std::chrono::seconds{5});
+  }
+  return static_cast<int>(error.code());
+}
+
 int run(Request const& request) {
   int argc = 0;
   char** argv = nullptr;
   train::Watchdog watchdog{request.arguments.benchmark ? 0 : request.config.run.step_deadline, mpi::launched_rank()};
   mpi::Session session{argc, argv};
   log::set_rank(session.rank(), session.size());
+  try {
+    mpi::refuse_split_launch(session.size());
+  } catch (UserError const& error) {
+    return refused(error);
+  }
   try {
     mpi::Communicator const world = mpi::Communicator::duplicate(MPI_COMM_WORLD);
     if (world.size() != mpi::launched_ranks()) config::validate(request.config, world.size());
@@ -110,14 +128,7 @@ int train(std::vector<std::string> const& arguments) {
     check(request);
     backend::require_backend(request.config.run.backend);
   } catch (Error const& error) {
-    // Every rank finds the same before MPI starts; the first one tells. The others give it time for that: launchers end
-    // all ranks as soon as one has left.
-    if (mpi::launched_rank() == 0) {
-      log::error(error);
-    } else {
-      std::this_thread::sleep_for(std::chrono::seconds{5});
-    }
-    return static_cast<int>(error.code());
+    return refused(error);
   }
   return run(request);
 }

@@ -1,0 +1,58 @@
+#include "mpi/launch.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <initializer_list>
+
+#include "base/error.h"
+#include "base/host.h"
+
+namespace jreg::mpi {
+namespace {
+
+bool is_set(char const* name) noexcept {
+  char const* const text = std::getenv(name);
+  return text != nullptr && *text != '\0';
+}
+
+int environment_number(std::initializer_list<char const*> names, int fallback) noexcept {
+  for (char const* const name : names) {
+    if (!is_set(name)) continue;
+    char* end = nullptr;
+    long const value = std::strtol(std::getenv(name), &end, 10);
+    if (*end == '\0' && value >= 0) return static_cast<int>(value);
+  }
+  return fallback;
+}
+
+}  // namespace
+
+int launched_ranks() noexcept {
+  // mpirun's come first: within a job of Slurm's it starts its daemons, whose environment ranks inherit, with srun.
+  return environment_number({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}, 1);
+}
+int launched_rank() noexcept {
+  return environment_number({"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}, 0);
+}
+
+void refuse_tasks_without_mpi() {
+  constexpr std::array ways{"OMPI_COMM_WORLD_SIZE", "PMIX_NAMESPACE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE", "PMI_FD"};
+  // Only srun sets these two: not salloc, and not sbatch for its script.
+  bool const task_of_srun = is_set("SLURM_STEP_ID") && is_set("SLURM_STEP_NUM_TASKS");
+  if (!task_of_srun || launched_ranks() == 1 || std::ranges::any_of(ways, is_set)) return;
+  throw UserError(
+      "rank {} of {} on host {}: srun started these tasks without MPI, each would train alone; give srun --mpi=pmix "
+      "(srun --mpi=list tells whether Slurm has it), or use mpirun within the job",
+      launched_rank(), launched_ranks(), host_name());
+}
+
+void refuse_split_launch(int size) {
+  if (size >= launched_ranks()) return;  // not every launcher tells its number
+  throw UserError(
+      "rank {} of {} on host {}: MPI sees {} rank(s), not {}; use the mpirun of the MPI that jreg was built with, or "
+      "srun --mpi=pmix (srun --mpi=list tells whether Slurm has it)",
+      launched_rank(), launched_ranks(), host_name(), size, launched_ranks());
+}
+
+}  // namespace jreg::mpi
