@@ -112,8 +112,7 @@ choose_launcher() {
       launch=(mpirun -q -n "${ranks}" --map-by "ppr:${per_node}:node:PE=${threads}" --bind-to core -x OMP_NUM_THREADS
         -x JREG_LIVE)
       if [[ -n ${LD_LIBRARY_PATH:-} ]]; then launch+=(-x LD_LIBRARY_PATH); fi
-      # After scancel mpirun kills ranks within a second; a checkpoint takes longer. Where ranks end with an exit code
-      # it waits as long, for nothing.
+      # Seconds for a checkpoint after scancel, instead of one. Ends with another code than 0 take as much longer.
       export OMPI_MCA_odls_base_sigkill_timeout=${OMPI_MCA_odls_base_sigkill_timeout:-30}
       ;;
     *) die "JREG_LAUNCHER=${launcher}: must be srun or mpirun" ;;
@@ -245,8 +244,7 @@ fi
 begun_at=$(newest_checkpoint)
 
 trap warn_ranks USR1
-# On srun's ranks Slurm's own signal is on its way. mpirun hands SIGTERM on as an end within moments, SIGUSR1 as it is.
-trap 'if [[ ${launcher} == mpirun ]]; then warn_ranks; fi' TERM
+trap : TERM  # comes to the ranks as well; this script waits for them
 note "start $((${SLURM_RESTART_COUNT:-0} + 1)) on ${SLURM_JOB_NODELIST}: ${nodes} node(s) x ${per_node} rank(s) x" \
   "${threads} thread(s), ${gpus} GPU(s) per node, by ${launcher}; run folder ${run}," \
   "newest checkpoint: ${begun_at:-none}"

@@ -59,7 +59,7 @@ void check_data(config::Config const& config) {
 
 /// Everything about the request that can be checked without the other ranks.
 void check(Request& request) {
-  mpi::refuse_tasks_without_mpi();
+  mpi::settle_task_without_mpi();
   config::Config& config = request.config;
   config::resolve(config);
   config::validate(config, mpi::launched_ranks());

@@ -36,11 +36,15 @@ int launched_rank() noexcept {
   return environment_number({"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}, 0);
 }
 
-void refuse_tasks_without_mpi() {
+void settle_task_without_mpi() {
   constexpr std::array ways{"OMPI_COMM_WORLD_SIZE", "PMIX_NAMESPACE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE", "PMI_FD"};
   // Only srun sets these two: not salloc, and not sbatch for its script.
   bool const task_of_srun = is_set("SLURM_STEP_ID") && is_set("SLURM_STEP_NUM_TASKS");
-  if (!task_of_srun || launched_ranks() == 1 || std::ranges::any_of(ways, is_set)) return;
+  if (!task_of_srun || std::ranges::any_of(ways, is_set)) return;
+  if (launched_ranks() == 1) {
+    unsetenv("SLURM_STEP_ID");  // what Open MPI knows a task of srun by
+    return;
+  }
   throw UserError(
       "rank {} of {} on host {}: srun started these tasks without MPI, each would train alone; give srun --mpi=pmix "
       "(srun --mpi=list tells whether Slurm has it), or use mpirun within the job",

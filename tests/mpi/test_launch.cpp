@@ -39,7 +39,7 @@ protected:
 
 TEST_F(Launches, OfTasksWithoutMpiAreRefusedNamingRankAndHost) {
   be_task_of_srun();
-  EXPECT_THAT([] { refuse_tasks_without_mpi(); },
+  EXPECT_THAT([] { settle_task_without_mpi(); },
               ThrowsMessage<UserError>(AllOf(HasSubstr("rank 2 of 4 on host " + host_name()), HasSubstr("mpirun"),
                                              HasSubstr("--mpi=pmix"))));
 }
@@ -49,22 +49,23 @@ TEST_F(Launches, OfTasksWithPmixOrPmiAreNot) {
     clear();
     be_task_of_srun();
     set(name, "7");
-    EXPECT_NO_THROW(refuse_tasks_without_mpi()) << name;
+    EXPECT_NO_THROW(settle_task_without_mpi()) << name;
   }
 }
 
 TEST_F(Launches, OfOneTaskNeedNoMpi) {
   be_task_of_srun();
   set("SLURM_STEP_NUM_TASKS", "1");
-  EXPECT_NO_THROW(refuse_tasks_without_mpi());
+  EXPECT_NO_THROW(settle_task_without_mpi());
   EXPECT_NO_THROW(refuse_split_launch(1));
+  EXPECT_EQ(std::getenv("SLURM_STEP_ID"), nullptr);
 }
 
 TEST_F(Launches, OfAScriptInAnAllocationAreNotTasks) {
   set("SLURM_JOB_ID", "17");
   set("SLURM_NTASKS", "4");
   set("SLURM_PROCID", "0");
-  EXPECT_NO_THROW(refuse_tasks_without_mpi());
+  EXPECT_NO_THROW(settle_task_without_mpi());
   EXPECT_NO_THROW(refuse_split_launch(1));
   EXPECT_EQ(launched_ranks(), 1);
 }
@@ -74,7 +75,7 @@ TEST_F(Launches, ByMpirunWithinAJobCountMpirunsRanks) {
   set("SLURM_STEP_NUM_TASKS", "2");
   set("OMPI_COMM_WORLD_SIZE", "16");
   set("OMPI_COMM_WORLD_RANK", "11");
-  EXPECT_NO_THROW(refuse_tasks_without_mpi());
+  EXPECT_NO_THROW(settle_task_without_mpi());
   EXPECT_NO_THROW(refuse_split_launch(16));
   EXPECT_EQ(launched_ranks(), 16);
   EXPECT_EQ(launched_rank(), 11);

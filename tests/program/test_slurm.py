@@ -174,8 +174,9 @@ class Cases:
                                    *self.options("none"))
         return result, time.monotonic() - begun
 
-    def one_process_in_an_allocation(self):
-        return self.cluster.call("salloc", "--nodes=1", "--ntasks=2", support.JREG, "train", *self.options("alone"))
+    def one_process(self):
+        return [self.cluster.call(*words, support.JREG, "train", *self.options(words[0]))
+                for words in (("salloc", "--nodes=1", "--ntasks=2"), ("srun", "--mpi=none", "--ntasks=1"))]
 
     def options(self, run):
         return support.arguments_of({**TINY, "train.steps": 2, "run.dir": self.folder / run,
@@ -313,9 +314,9 @@ class Slurm(unittest.TestCase):
         self.assertLess(seconds, 30)  # 10 on a machine that does nothing else
         self.assertFalse((self.folder / "none").exists())
 
-    def test_one_process_in_an_allocation_of_several_may_train(self):
-        result = self.outcome("one_process_in_an_allocation")
-        self.assertEqual(result.returncode, 0, result.stderr)
+    def test_one_process_alone_may_train_in_an_allocation_and_as_a_task(self):
+        for result in self.outcome("one_process"):
+            self.assertEqual(result.returncode, 0, result.stderr)
 
 
 if __name__ == "__main__":
