@@ -8,7 +8,8 @@
 #
 # How it ends:  0     done
 #               85    checkpointed on SIGUSR1, before the time limit: the job is put back into the queue
-#               75, 137, 143  a rank or a node failed: back into the queue, later each time
+#               75    a rank or a node failed, as 137 (killed), 138, 143 (a signal before ranks take them) and 205
+#                     (mpirun lost a node): back into the queue, to start later each time
 #               else  nothing that another start would mend; the log tells what
 # After JREG_RETRIES starts in a row (5) without a new checkpoint a job is not put back.
 #
@@ -260,7 +261,7 @@ if [[ ${state} != RUNNING ]]; then
 fi
 case ${code} in
   85) again 0 ;;
-  75 | 137 | 143) again "${JREG_DELAY:-60}" ;;
+  75 | 137 | 138 | 143 | 205) again "${JREG_DELAY:-60}" ;;
   *) note "exit code ${code}: starting again would not help, see above" ;;
 esac
 exit "${code}"

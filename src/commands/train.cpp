@@ -59,7 +59,6 @@ void check_data(config::Config const& config) {
 
 /// Everything about the request that can be checked without the other ranks.
 void check(Request& request) {
-  mpi::settle_task_without_mpi();
   config::Config& config = request.config;
   config::resolve(config);
   config::validate(config, mpi::launched_ranks());
@@ -119,6 +118,7 @@ int train(std::vector<std::string> const& arguments) {
   Request request;
   std::optional<train::SignalWatch> signals;
   try {
+    mpi::settle_task_without_mpi();
     auto const options = config::options_of(request);
     if (std::string const file = config::find_argument(arguments, "config"); !file.empty()) {
       config::parse_file(file, config::options_of(request.config));

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
-#include <initializer_list>
 
 #include "base/error.h"
 #include "base/host.h"
+#include "mpi/session.h"
 
 namespace jreg::mpi {
 namespace {
@@ -16,25 +16,7 @@ bool is_set(char const* name) noexcept {
   return text != nullptr && *text != '\0';
 }
 
-int environment_number(std::initializer_list<char const*> names, int fallback) noexcept {
-  for (char const* const name : names) {
-    if (!is_set(name)) continue;
-    char* end = nullptr;
-    long const value = std::strtol(std::getenv(name), &end, 10);
-    if (*end == '\0' && value >= 0) return static_cast<int>(value);
-  }
-  return fallback;
-}
-
 }  // namespace
-
-int launched_ranks() noexcept {
-  // mpirun's come first: within a job of Slurm's it starts its daemons, whose environment ranks inherit, with srun.
-  return environment_number({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}, 1);
-}
-int launched_rank() noexcept {
-  return environment_number({"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}, 0);
-}
 
 void settle_task_without_mpi() {
   constexpr std::array ways{"OMPI_COMM_WORLD_SIZE", "PMIX_NAMESPACE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE", "PMI_FD"};

@@ -2,11 +2,6 @@
 
 namespace jreg::mpi {
 
-/// Number of ranks the launcher will start, read from its environment before MPI_Init; 1 when there is none.
-int launched_ranks() noexcept;
-/// This process's rank as the launcher's environment tells it before MPI_Init; 0 when there is none.
-int launched_rank() noexcept;
-
 /// Before MPI_Init, in a task that srun started without anything by which MPI could find others. Throws UserError, with
 /// rank and host, where there are others: each would train alone, in the same run folder. A task without others, such
 /// as a shell of salloc's, is told to MPI as a program that nobody launched; Open MPI would end it otherwise.

@@ -24,4 +24,9 @@ private:
   int size_ = 1;
 };
 
+/// Number of ranks the launcher will start, read from its environment before MPI_Init; 1 when there is none.
+int launched_ranks() noexcept;
+/// This process's rank as the launcher's environment tells it before MPI_Init; 0 when there is none.
+int launched_rank() noexcept;
+
 }  // namespace jreg::mpi

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/host.h"
 #include "mpi/launch.h"
+#include "mpi/session.h"
 
 namespace jreg::mpi {
 namespace {

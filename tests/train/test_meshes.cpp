@@ -4,7 +4,7 @@
 #include <cmath>
 #include <string>
 
-#include "mpi/launch.h"
+#include "mpi/session.h"
 #include "train/tiny_run.h"
 
 namespace jreg::test {
