@@ -8,9 +8,9 @@
 #
 # How it ends:  0     done
 #               85    checkpointed on SIGUSR1, before the time limit: the job is put back into the queue
-#               75    a rank or a node failed, as 137 (killed), 138, 143 (a signal before ranks take them) and 205
-#                     (mpirun lost a node): back into the queue, to start later each time
-#               else  nothing that another start would mend; the log tells what
+#               75    a rank or a node failed, as 137 (killed) or another end by a signal, and 205 (mpirun lost a
+#                     node): back into the queue, to start later each time
+#               else  another start would not help; the log tells why
 # After JREG_RETRIES starts in a row (5) without a new checkpoint a job is not put back.
 #
 # From the environment: JREG_HOME (folder of slurm/, launch/ and configs/), JREG (the program), JREG_DATA (what jreg
@@ -21,6 +21,8 @@ home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "${home}/launch/common.sh"
 
 job=${SLURM_JOB_ID:-}
+# The job id of an array's last task means the whole array elsewhere.
+if [[ -n ${SLURM_ARRAY_TASK_ID:-} ]]; then job=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}; fi
 [[ -n ${job} && -n ${SLURM_JOB_NUM_NODES:-} ]] || die "runs within a job: sbatch slurm/jreg_1b.sh, for example"
 (($# > 0)) || die "no config; usage: ${0##*/} CONFIG [--section.key value ...]"
 config=$1
@@ -259,9 +261,10 @@ if [[ ${state} != RUNNING ]]; then
   note "exit code ${code}; Slurm is ending this job (${state:-no longer known}) and decides whether it starts again"
   exit "${code}"
 fi
-case ${code} in
-  85) again 0 ;;
-  75 | 137 | 138 | 143 | 205) again "${JREG_DELAY:-60}" ;;
-  *) note "exit code ${code}: starting again would not help, see above" ;;
-esac
+if ((code == 85)); then
+  again 0
+elif ((code == 75 || code == 205 || (code > 128 && code < 160))); then
+  again "${JREG_DELAY:-60}"
+fi
+note "exit code ${code}: starting again would not help, see above"
 exit "${code}"

@@ -162,11 +162,15 @@ class Cases:
         return job, job.wait_for_end()
 
     def pair(self):
-        words = ["1b", *support.arguments_of({**TINY, "train.steps": 4, "run.dir": self.folder / "pair"})]
-        job = self.cluster.submit("pair", *ON_PROCESSORS, f"--chdir={self.folder}", SCRIPTS / "pair.sh", *words,
-                                  JREG_HOME=str(support.ROOT), JREG_DATA=str(self.folder / "data/corpus"))
-        tasks = [slurm_cluster.Job(self.cluster, f"{job.number}_{i}", job.log) for i in (0, 1)]
-        return job, [task.wait_for_end() for task in tasks]
+        """Of which the array's last task is put back into the queue once."""
+        words = ["1b", *support.arguments_of({**TINY, "run.dir": self.folder / "pair"})]
+        array = self.cluster.submit("pair_%a", *ON_PROCESSORS, f"--chdir={self.folder}", SCRIPTS / "pair.sh", *words,
+                                    JREG_HOME=str(support.ROOT), JREG_DATA=str(self.folder / "data/corpus"))
+        jobs = [slurm_cluster.Job(self.cluster, f"{array.number}_{i}", array.log.with_name(f"pair_{i}.log"))
+                for i in (0, 1)]
+        jobs[1].wait_for_text("step=50 ")
+        self.cluster.run("scancel", "--signal=USR1", jobs[1].number)
+        return jobs, [job.wait_for_end() for job in jobs]
 
     def tasks_without_mpi(self):
         begun = time.monotonic()
@@ -295,8 +299,8 @@ class Slurm(unittest.TestCase):
         self.assertIn("2 starts in a row made no new checkpoint: not put back into the queue", job.text())
 
     def test_a_pair_differs_in_the_penalty_alone(self):
-        job, ends = self.outcome("pair")
-        self.assertEqual(ends, [("COMPLETED", 0, 0)] * 2, job.text())
+        jobs, ends = self.outcome("pair")
+        self.assertEqual(ends, [("COMPLETED", 0, 0), ("COMPLETED", 0, 1)], jobs[0].text() + jobs[1].text())
         configs = []
         for name in ("baseline", "jreg"):
             with h5py.File(self.folder / "pair" / name / "dynamics.h5", "r") as file:
@@ -304,6 +308,7 @@ class Slurm(unittest.TestCase):
         different = {key for key in configs[0] | configs[1] if configs[0].get(key) != configs[1].get(key)}
         self.assertEqual(different - {"run.dir"}, {"jreg.lambda"})
         self.assertEqual(float(configs[0]["jreg.lambda"]), 0)
+        self.assert_same_as_undisturbed("pair/jreg")
 
     def test_tasks_that_mpi_does_not_join_are_refused(self):
         result, seconds = self.outcome("tasks_without_mpi")
