@@ -23,6 +23,8 @@
 export JREG_DATA=${JREG_DATA:-data/corpus}
 
 home=${JREG_HOME:-${SLURM_SUBMIT_DIR:-.}}  # the script itself runs from Slurm's spool
+JREG_ARGUMENTS=$(printf '%q ' "$@")
+export JREG_ARGUMENTS
 size=${1:-} name=baseline suffix='' last=(--jreg.lambda 0)
 if [[ ${SLURM_ARRAY_TASK_ID:-0} == 1 ]]; then name=jreg suffix=_jreg last=(); fi
 config=${home}/configs/llama_${size}${suffix}.cfg

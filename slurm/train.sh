@@ -24,11 +24,6 @@ job=${SLURM_JOB_ID:-}
 # The job id of an array's last task means the whole array elsewhere.
 if [[ -n ${SLURM_ARRAY_TASK_ID:-} ]]; then job=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}; fi
 [[ -n ${job} && -n ${SLURM_JOB_NUM_NODES:-} ]] || die "runs within a job: sbatch slurm/jreg_1b.sh, for example"
-(($# > 0)) || die "no config; usage: ${0##*/} CONFIG [--section.key value ...]"
-config=$1
-shift
-options=("$@")
-[[ -r ${config} ]] || die "${config}: cannot be read"
 
 note() { say "$(date +%FT%T) job ${job}: $*"; }
 
@@ -80,6 +75,9 @@ read_allocation() {
     die "${per_node} ranks per node do not fit the ${smallest} CPU(s) that the job has there"
   fi
   cpus=${SLURM_CPUS_PER_TASK:-$((smallest / per_node))}
+  if ((per_node * cpus > smallest)); then
+    die "${per_node} ranks per node with --cpus-per-task=${cpus} do not fit the job's ${smallest} CPU(s) there"
+  fi
   local per_core
   per_core=$(lscpu 2> /dev/null | sed -n 's/^Thread(s) per core: *//p')
   threads=$((cpus / ${per_core:-1}))
@@ -158,12 +156,11 @@ warn_before_the_end() {
 }
 
 train() {
-  local preflight timer=''
+  local timer=''
   if [[ $("${jreg}" train --help) == *--preflight* ]]; then
     run_to_end "${launch[@]}" "${jreg}" train "${arguments[@]}" --preflight
-    preflight=${code}
-    if ((preflight != 0)); then
-      note "the preflight ended with ${preflight}: nothing was trained"
+    if ((code != 0)); then
+      note "the preflight did not pass: nothing was trained"
       return
     fi
   fi
@@ -177,22 +174,23 @@ train() {
 
 # A new job like this one after its end: for sites and jobs that may not be requeued.
 resubmit() {
-  local script words name value
+  local script words name value arguments=("${options[@]}")
   script=$(field Command)
   [[ -r ${script} ]] || { note "cannot be submitted again: no script ${script}" && return 1; }
-  words=("--dependency=afterany:${job}" "--begin=now+$1" "--nodes=${nodes}" "--gpus-per-node=${gpus}"
-    "--output=$(field StdOut)" "--job-name=$(field JobName)" "--time=$(field TimeLimit)")
+  words=("--dependency=afterany:${job}" "--begin=now+$1" "--job-name=$(field JobName)" "--output=$(field StdOut)"
+    "--time=$(field TimeLimit)" "--nodes=${nodes}" "--gpus-per-node=${SLURM_GPUS_PER_NODE:-${gpus}}")
   for name in account:Account partition:Partition qos:QOS constraint:Features exclude:ExcNodeList; do
     value=$(field "${name#*:}")
     if [[ -n ${value} ]]; then words+=("--${name%:*}=${value}"); fi
   done
-  if [[ -n ${SLURM_NTASKS_PER_NODE:-} ]]; then words+=("--ntasks-per-node=${SLURM_NTASKS_PER_NODE}"); fi
+  if [[ -n ${SLURM_NTASKS:-} ]]; then words+=("--ntasks-per-node=${per_node}"); fi
   if [[ -n ${SLURM_CPUS_PER_TASK:-} ]]; then words+=("--cpus-per-task=${SLURM_CPUS_PER_TASK}"); fi
   if [[ -n ${SLURM_ARRAY_TASK_ID:-} ]]; then words+=("--array=${SLURM_ARRAY_TASK_ID}"); fi
+  if [[ -n ${JREG_ARGUMENTS:-} ]]; then eval "arguments=(${JREG_ARGUMENTS})"; fi  # what slurm/pair.sh was given
   (
     export -n "${!SLURM_@}"  # of this job
     if [[ -n ${SLURM_CONF:-} ]]; then export SLURM_CONF; fi
-    sbatch --export=ALL "${words[@]}" "${script}" "${options[@]}"
+    sbatch --export=ALL "${words[@]}" "${script}" "${arguments[@]}"
   )
 }
 
@@ -230,41 +228,59 @@ again() {
   exit "${code}"
 }
 
-read_allocation
-choose_launcher
-jreg=$(find_jreg)
-allow_root
-arguments=(--config "${config}" --resume auto --run.backend "$( ((gpus > 0)) && echo cuda || echo cpu)")
-if [[ -n ${JREG_DATA:-} && -z $(option data.train)$(option data.sources) ]]; then
-  arguments+=(--data.train "${JREG_DATA}_train" --data.validation "${JREG_DATA}_validation")
-fi
-arguments+=("${options[@]}")
-run=$(option run.dir)
-if [[ -z ${run} ]]; then
-  run=$(sed -n '/^\[run\]/,/^\[/s/^dir *= *//p' "${config}")
-  run=${run:-runs/run}  # jreg's default
-fi
-begun_at=$(newest_checkpoint)
+# Sets arguments, those of jreg, and run, the run folder.
+choose_arguments() {
+  arguments=(--config "${config}" --resume auto --run.backend "$( ((gpus > 0)) && echo cuda || echo cpu)")
+  if [[ -n ${JREG_DATA:-} && -z $(option data.train)$(option data.sources) ]]; then
+    arguments+=(--data.train "${JREG_DATA}_train" --data.validation "${JREG_DATA}_validation")
+  fi
+  arguments+=("${options[@]}")
+  run=$(option run.dir)
+  if [[ -z ${run} ]]; then
+    run=$(sed -n '/^\[run\]/,/^\[/s/^dir *= *//p' "${config}")
+    run=${run:-runs/run}  # jreg's default
+  fi
+}
 
-trap warn_ranks USR1
-trap : TERM  # comes to the ranks as well; this script waits for them
-note "start $((${SLURM_RESTART_COUNT:-0} + 1)) on ${SLURM_JOB_NODELIST}: ${nodes} node(s) x ${per_node} rank(s) x" \
-  "${threads} thread(s), ${gpus} GPU(s) per node, by ${launcher}; run folder ${run}," \
-  "newest checkpoint: ${begun_at:-none}"
-train
-if ((code == 0)); then
-  note "done"
-  exit
-fi
-state=$(squeue --noheader --format=%T --jobs="${job}" 2> /dev/null || true)
-if [[ ${state} != RUNNING ]]; then
-  note "exit code ${code}; Slurm is ending this job (${state:-no longer known}) and decides whether it starts again"
+# What follows from the exit code.
+end() {
+  local state
+  if ((code == 0)); then
+    note "done"
+    exit
+  fi
+  state=$(squeue --noheader --format=%T --jobs="${job}") || state=RUNNING  # Slurm's controller may be busy
+  if [[ ${state} != RUNNING ]]; then
+    note "exit code ${code}; Slurm is ending this job (${state}) and decides whether it starts again"
+  elif ((code == 85)); then
+    again 0
+  elif ((code == 75 || code == 205 || (code > 128 && code < 160))); then
+    again "${JREG_DELAY:-60}"
+  else
+    note "exit code ${code}: starting again would not help, see above"
+  fi
   exit "${code}"
-fi
-if ((code == 85)); then
-  again 0
-elif ((code == 75 || code == 205 || (code > 128 && code < 160))); then
-  again "${JREG_DELAY:-60}"
-fi
-note "exit code ${code}: starting again would not help, see above"
-exit "${code}"
+}
+
+main() {
+  (($# > 0)) || die "no config; usage: ${0##*/} CONFIG [--section.key value ...]"
+  config=$1
+  options=("${@:2}")
+  [[ -r ${config} ]] || die "${config}: cannot be read"
+  read_allocation
+  choose_launcher
+  jreg=$(find_jreg)
+  allow_root
+  choose_arguments
+  begun_at=$(newest_checkpoint)
+  trap warn_ranks USR1
+  trap : TERM  # comes to the ranks as well; this script waits for them
+  note "start $((${SLURM_RESTART_COUNT:-0} + 1)) on ${SLURM_JOB_NODELIST}: ${nodes} node(s) x ${per_node} rank(s) x" \
+    "${threads} thread(s), ${gpus} GPU(s) per node, by ${launcher}; run folder ${run}," \
+    "newest checkpoint: ${begun_at:-none}"
+  train
+  end
+}
+
+# In a function that does not return, so that bash has read this file before the job begins: it may change meanwhile.
+main "$@"

@@ -202,7 +202,7 @@ class Slurm(unittest.TestCase):
         support.write_tokens(cls.folder / "data/corpus_train", support.sample_documents(1, 120))
         support.write_tokens(cls.folder / "data/corpus_validation", support.sample_documents(2, 60))
         (cls.folder / "slurm").mkdir()
-        cls.cluster = slurm_cluster.Cluster(cls.folder / "slurm", nodes=20, cpus=4, gpus=GPUS)
+        cls.cluster = slurm_cluster.Cluster(cls.folder / "slurm", nodes=36, cpus=4, gpus=GPUS)
         cls.cluster.start()
         cls.addClassCleanup(cls.cluster.stop)
         cases = Cases(cls.cluster, cls.folder)
@@ -316,6 +316,7 @@ class Slurm(unittest.TestCase):
         self.assertEqual((result.returncode, len(errors)), (2, 1), result.stderr)
         self.assertIn(f"rank 0 of 2 on host {platform.node()}", errors[0])
         self.assertIn("--mpi=pmix", errors[0])
+        print(f"tasks_without_mpi: refused after {seconds:.0f} s", file=sys.stderr)
         self.assertLess(seconds, 30)  # 10 on a machine that does nothing else
         self.assertFalse((self.folder / "none").exists())
 
