@@ -101,10 +101,9 @@ choose_launcher() {
   export OMP_NUM_THREADS=${threads} JREG_LIVE=0  # mpirun's ranks see a pseudo-terminal whatever the log is
   case ${launcher} in
     srun)
+      # Not --gpus-per-task: every rank must see all GPUs of its node, as NCCL does, and takes the one of its number.
       launch=(srun --mpi=pmix --kill-on-bad-exit=1 "--nodes=${nodes}" "--ntasks=${ranks}"
         "--ntasks-per-node=${per_node}" "--cpus-per-task=${cpus}" "--gpus-per-node=${gpus}")
-      # Every rank sees all GPUs of its node, as NCCL must, and takes the one of its number there.
-      if ((gpus > 0)); then launch+=(--gpu-bind=none); fi
       if ! scontrol show config | grep -qE '^TaskPlugin *= task/none'; then launch+=(--cpu-bind=cores); fi
       ;;
     mpirun)

@@ -154,11 +154,20 @@ class Cases:
                                   JREG_HOME=str(support.ROOT), JREG_DATA=str(self.folder / "data/corpus"))
         return job, job.wait_for_end()
 
+    def program(self, name, *lines):
+        """In the place of jreg."""
+        path = self.folder / name
+        path.write_text("\n".join(["#!/bin/sh", "[ \"$2\" = --help ] && exit", *lines, ""]))
+        path.chmod(0o755)
+        return {"JREG": str(path)}
+
+    def places(self):
+        tell = self.program("places", 'echo "task $SLURMD_NODENAME $SLURM_LOCALID: gpus $CUDA_VISIBLE_DEVICES, $*"')
+        job = self.submit("places", "--gpus-per-node=1", "--ntasks-per-node=3", **tell)
+        return job, job.wait_for_end()
+
     def always_failing(self):
-        program = self.folder / "failing"
-        program.write_text("#!/bin/sh\n[ \"$2\" = --help ] && exit\nexit 75\n")
-        program.chmod(0o755)
-        job = self.submit("always_failing", JREG=str(program), JREG_RETRIES="2")
+        job = self.submit("always_failing", JREG_RETRIES="2", **self.program("failing", "exit 75"))
         return job, job.wait_for_end()
 
     def pair(self):
@@ -189,7 +198,7 @@ class Cases:
 
 CASES = [name for name, value in vars(Cases).items()
          if callable(value) and not name.startswith("_")
-         and name not in ("submit", "dead_node", "ranks_of_mpirun", "options")]
+         and name not in ("submit", "dead_node", "ranks_of_mpirun", "program", "options")]
 
 
 class Slurm(unittest.TestCase):
@@ -292,6 +301,15 @@ class Slurm(unittest.TestCase):
         self.assertIn(f"2 node(s) x {GPUS} rank(s) x 1 thread(s), {GPUS} GPU(s) per node", job.text())
         self.assertEqual(end, ("FAILED", 2, 0), job.text())
         self.assertEqual(job.text().count("no CUDA backend"), 1, job.text())
+
+    def test_every_rank_sees_all_gpus_of_its_node(self):
+        job, end = self.outcome("places")
+        self.assertEqual(end, ("COMPLETED", 0, 0), job.text())
+        told = re.findall(r"^task (\w+) (\d): gpus ([\d,]*), (train .*)", job.text(), re.MULTILINE)
+        self.assertEqual(len({(node, rank) for node, rank, _, _ in told}), 6, job.text())
+        for _, _, gpus, words in told:
+            self.assertEqual(gpus, ",".join(map(str, range(GPUS))))
+            self.assertIn(f"--run.backend cuda --data.train {self.folder}/data/corpus_train ", words)
 
     def test_a_job_that_always_fails_is_given_up(self):
         job, end = self.outcome("always_failing")
