@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "mpi/launch.h"
 #include "mpi/session.h"
 
 namespace jreg::commands {
@@ -11,8 +12,18 @@ namespace jreg::commands {
 int run_on_ranks(std::function<ExitCode(mpi::Communicator const& world)> const& body) {
   int argc = 0;
   char** argv = nullptr;
+  try {
+    mpi::settle_task_without_mpi();
+  } catch (UserError const& error) {
+    return refuse(error);
+  }
   mpi::Session session{argc, argv};
   log::set_rank(session.rank(), session.size());
+  try {
+    mpi::refuse_split_launch(session.size());
+  } catch (UserError const& error) {
+    return refuse(error);
+  }
   try {
     return static_cast<int>(body(mpi::Communicator::duplicate(MPI_COMM_WORLD)));
   } catch (AgreedError const& error) {

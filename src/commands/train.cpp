@@ -94,7 +94,6 @@ int preflight(std::vector<std::string> const& arguments) {
   train::Watchdog watchdog{train::preflight::deadline_of(request.config), mpi::launched_rank()};
   return run_on_ranks([&](mpi::Communicator const& world) { return train::preflight::run(asked, world, watchdog); });
 }
-}
 
 int run(Request const& request) {
   train::Watchdog watchdog{request.arguments.benchmark ? 0 : request.config.run.step_deadline, mpi::launched_rank()};

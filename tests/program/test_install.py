@@ -12,6 +12,7 @@ def main():
         subprocess.run([cmake, "--install", build, "--prefix", prefix], check=True, stdout=subprocess.DEVNULL)
         files = {str(path.relative_to(prefix)) for path in prefix.rglob("*") if path.is_file()}
         wanted = {"bin/jreg", "share/jreg/configs/quickstart.cfg", "share/jreg/launch/mpirun.sh",
+                  "share/jreg/slurm/jreg_1b.sh", "share/jreg/slurm/train.sh", "share/jreg/launch/common.sh",
                   "share/jreg/tools/plot_dynamics.py", "share/jreg/tools/read_dynamics.py",
                   "share/jreg/tools/to_tensorboard.py", "share/jreg/tools/dynamics.py", "share/doc/jreg/README.md",
                   "share/doc/jreg/LICENSE"}
