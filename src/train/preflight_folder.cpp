@@ -90,7 +90,7 @@ std::int64_t first_step(config::Config const& config, TrainArguments const& argu
 
 void check_run(config::Config const& config, TrainArguments const& arguments) {
   store::RunLock::require_free(config.run.dir);
-  check_run_dir(config.run.dir, arguments.resume, arguments.fork);
+  check_run_dir(config.run.dir, arguments.resume, !arguments.fork.empty() || !arguments.init.empty());
   std::int64_t const step = first_step(config, arguments);
   std::int64_t const last =
       arguments.stop_at >= 0 ? std::min(arguments.stop_at, config.train.steps) : config.train.steps;
