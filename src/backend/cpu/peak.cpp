@@ -40,7 +40,7 @@ double rate_of(Loop loop, std::int64_t rounds) {
 }  // namespace
 
 double arithmetic_peak(KernelTable const& kernels, DType dtype) {
-  constexpr std::int64_t rounds = 200'000;  // a few milliseconds
+  constexpr std::int64_t rounds = 200'000;  // about a millisecond
   bool const dot = dtype == DType::bf16 && has_bf16_dot();
   double best = 0;
   for (int i = 0; i < 8 && dot; ++i) best = std::max(best, rate_of(kernels.bf16_dot, rounds));
