@@ -140,8 +140,10 @@ std::string plan_help() {
   plan::Machine machine;
   return fmt::format(
       "jreg plan --config FILE [--machine FILE] [--nodes N] [--section.key value ...]\n\n"
-      "Plans a run without it: memory per rank and bytes on the wire term by term, as the program's own code would take\n"
-      "and send them, the time of an update, and the meshes that fit, the fastest first. The machine's backend decides\n"
+      "Plans a run without it: memory per rank and bytes on the wire term by term, as the program's own code would "
+      "take\n"
+      "and send them, the time of an update, and the meshes that fit, the fastest first. The machine's backend "
+      "decides\n"
       "over run.backend. Opens no data and needs no launcher. The last line is\n"
       "    plan: MESH; GB per rank; tokens/s\n"
       "of the config as it stands, or of the fastest mesh where that does not fit. Exit code 2 where nothing fits.\n"

@@ -33,9 +33,10 @@ void check_memory(Plan& plan, Machine const& machine, std::int64_t on_node) {
   plan.room = 1e9 * machine.memory_gb - needed;
   if (plan.room < 0) {
     auto const largest = std::ranges::max_element(terms, {}, &train::MemoryTerm::bytes);
-    plan.misfit = fmt::format("a rank needs {:.1f} GB of {:.1f} GB ({:.1f} GB reserved); the largest term is {}, {:.1f} GB: {}",
-                              needed / 1e9, machine.memory_gb, machine.reserve_gb, largest->name,
-                              static_cast<double>(largest->bytes) / 1e9, advice(largest->name, plan, on_node));
+    plan.misfit =
+        fmt::format("a rank needs {:.1f} GB of {:.1f} GB ({:.1f} GB reserved); the largest term is {}, {:.1f} GB: {}",
+                    needed / 1e9, machine.memory_gb, machine.reserve_gb, largest->name,
+                    static_cast<double>(largest->bytes) / 1e9, advice(largest->name, plan, on_node));
     return;
   }
   double const host = static_cast<double>(plan.host_bytes * on_node) / 1e9;

@@ -57,10 +57,10 @@ double bare_reduction_seconds(TrainingSession& session) {
 
 /// What the repetitions measured, in seconds.
 struct Measured {
-  double gemm_rate = 0;         // all ranks
-  std::vector<double> bare;     // a reduction alone
-  std::vector<double> within;   // of an update: on the reduction, between the operations of backward
-  std::vector<double> waiting;  // of an update: for the reduction, behind backward
+  double gemm_rate = 0;                         // all ranks
+  std::vector<double> bare;                     // a reduction alone
+  std::vector<double> within;                   // of an update: on the reduction, between the operations of backward
+  std::vector<double> waiting;                  // of an update: for the reduction, behind backward
   std::array<mesh::GroupTraffic, 4> traffic{};  // of the last update
 };
 
