@@ -13,7 +13,8 @@ namespace {
 /// What makes the term smaller on each rank. `largest_tensor`: ranks of this run on a node.
 std::string advice(std::string const& term, Plan const& plan, std::int64_t largest_tensor) {
   config::Config const& c = plan.config;
-  bool const state = term == "moments" || term == "master weights" || term == "copy for checkpoints";
+  if (term == "copy for checkpoints") return "use more ranks";  // of which each copies its share
+  bool const state = term == "moments" || term == "master weights";
   if (state && !c.mesh.zero1 && plan.at.data_size > 1) return "set mesh.zero1 = true";
   if (state && c.mesh.zero1) return "use more ranks";
   if (term == "activations of blocks" && c.train.recompute != "block") return "set train.recompute = block";
