@@ -55,16 +55,37 @@ std::optional<plan::Plan> own_plan(config::Config const& config, int world, plan
   return std::nullopt;
 }
 
+/// What search() finds and the config's own plan, where it fits, in their order. Throws UserError where there is none.
+std::vector<plan::Plan> fitting_plans(config::Config const& config, int world, plan::Machine const& machine,
+                                      std::optional<plan::Plan> const& own) {
+  std::vector<plan::Plan> plans;
+  try {
+    plans = plan::search(config, world, machine);
+  } catch (UserError const&) {
+    if (!own) throw;
+  }
+  if (!plans.empty() && !plans.front().misfit.empty()) {
+    if (!own) {
+      throw UserError("nothing fits on {} rank(s) of {}: at best, with {}, {}", world, machine.name,
+                      plans.front().mesh_text(), plans.front().misfit);
+    }
+    plans.clear();
+  }
+  auto const is_own = [&](plan::Plan const& plan) { return plan.mesh_text() == own->mesh_text(); };
+  if (own && std::ranges::none_of(plans, is_own)) {
+    auto const place = std::ranges::find_if(
+        plans, [&](plan::Plan const& plan) { return plan.tokens_per_second() < own->tokens_per_second(); });
+    plans.insert(place, *own);
+  }
+  return plans;
+}
+
 void print_plan(Request const& request, plan::Machine const& machine) {
   config::Config const& config = request.config;
   int const world = ranks_of(request.arguments, machine);
   std::string reason;
   std::optional<plan::Plan> const own = own_plan(config, world, machine, reason);
-  std::vector<plan::Plan> const plans = plan::search(config, world, machine);
-  if (!plans.front().misfit.empty()) {
-    throw UserError("nothing fits on {} rank(s) of {}: at best, with {}, {}", world, machine.name,
-                    plans.front().mesh_text(), plans.front().misfit);
-  }
+  std::vector<plan::Plan> const plans = fitting_plans(config, world, machine, own);
   plan::Plan const& chosen = own ? *own : plans.front();
   fmt::print("{} rank(s) of {}, {}; {} tokens an update\n", world, machine.name, config.run.precision, chosen.tokens());
   if (!own) fmt::print("the config's own mesh cannot run: {}\nplanned instead: the best that can\n", reason);
@@ -140,8 +161,10 @@ std::string plan_help() {
   plan::Machine machine;
   return fmt::format(
       "jreg plan --config FILE [--machine FILE] [--nodes N] [--section.key value ...]\n\n"
-      "Plans a run without it: memory per rank and bytes on the wire term by term, as the program's own code would take\n"
-      "and send them, the time of an update, and the meshes that fit, the fastest first. The machine's backend decides\n"
+      "Plans a run without it: memory per rank and bytes on the wire term by term, as the program's own code would "
+      "take\n"
+      "and send them, the time of an update, and the meshes that fit, the fastest first. The machine's backend "
+      "decides\n"
       "over run.backend. Opens no data and needs no launcher. The last line is\n"
       "    plan: MESH; GB per rank; tokens/s\n"
       "of the config as it stands, or of the fastest mesh where that does not fit. Exit code 2 where nothing fits.\n"

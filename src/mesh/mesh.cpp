@@ -31,8 +31,7 @@ Mesh::Mesh(mpi::Communicator const& world, backend::Backend& backend, int tensor
              .tensor = backend.connect(tensor.get()),
              .kv_replica = backend.connect(kv_replica.get()),
              .all = backend.connect(all.get())};
-  communicators_.emplace(
-      Communicators{std::move(all), std::move(data), std::move(tensor), std::move(kv_replica)});
+  communicators_.emplace(Communicators{std::move(all), std::move(data), std::move(tensor), std::move(kv_replica)});
 }
 
 Mesh::Mesh(Coordinates at, bool sequence_parallel, Groups groups)

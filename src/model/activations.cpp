@@ -10,7 +10,8 @@ using backend::Tensor;
 
 std::int64_t logits_chunk(Dimensions const& dims, std::int64_t tokens) {
   // Fewer than 64 tokens would starve the matrix product.
-  return std::clamp<std::int64_t>(dims.logits_elements / dims.vocab_rows / 64 * 64, 64, std::max<std::int64_t>(tokens, 64));
+  return std::clamp<std::int64_t>(dims.logits_elements / dims.vocab_rows / 64 * 64, 64,
+                                  std::max<std::int64_t>(tokens, 64));
 }
 
 Recompute recompute_named(std::string const& name) {

@@ -20,7 +20,7 @@ struct Dimensions {
   std::int64_t vocab = 0;       // of the whole model, without padding
   std::int64_t vocab_rows = 0;  // this rank's rows of embedding and head, with padding
   std::int64_t sequence = 0;
-  std::int64_t token_split = 1;  // ranks that split the tokens between blocks
+  std::int64_t token_split = 1;      // ranks that split the tokens between blocks
   std::int64_t logits_elements = 0;  // of the classifier's piece, about
 
   backend::AttentionShape attention(std::int64_t sequences) const {

@@ -1,8 +1,8 @@
 #include "plan/calibrate.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
-#include <fmt/format.h>
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -83,8 +83,8 @@ Rates measure_update(config::Config config, mpi::Communicator const& world, back
 double all_reduce_seconds(backend::Collective& group, backend::Backend& backend, std::int64_t elements) {
   constexpr int repetitions = 15;
   backend::Tensor values;
-  backend::Arena const arena{
-      backend, [&](backend::Placer& placer) { values = placer.tensor(DType::f32, 1, elements); }};
+  backend::Arena const arena{backend,
+                             [&](backend::Placer& placer) { values = placer.tensor(DType::f32, 1, elements); }};
   backend.ops().zero(values);
   std::vector<double> seconds;
   for (int i = 0; i < repetitions; ++i) {

@@ -29,21 +29,31 @@ namespace {
 double arithmetic_share(Machine const& m, Operation const& operation) {
   bool const low = operation.dtype == DType::bf16;
   switch (operation.work) {
-    case Work::product: return low ? m.matrix_bf16 : m.matrix_fp32;
-    case Work::attention: return low ? m.attention_bf16 : m.attention_fp32;
-    case Work::attention_backward: return low ? m.attention_backward_bf16 : m.attention_backward_fp32;
-    default: return 0;
+    case Work::product:
+      return low ? m.matrix_bf16 : m.matrix_fp32;
+    case Work::attention:
+      return low ? m.attention_bf16 : m.attention_fp32;
+    case Work::attention_backward:
+      return low ? m.attention_backward_bf16 : m.attention_backward_fp32;
+    default:
+      return 0;
   }
 }
 
 double memory_share(Machine const& m, Work work) {
   switch (work) {
-    case Work::norm: return m.norm;
-    case Work::rope: return m.rope;
-    case Work::swiglu: return m.swiglu;
-    case Work::classifier: return m.classifier;
-    case Work::optimizer: return m.optimizer;
-    default: return m.other;
+    case Work::norm:
+      return m.norm;
+    case Work::rope:
+      return m.rope;
+    case Work::swiglu:
+      return m.swiglu;
+    case Work::classifier:
+      return m.classifier;
+    case Work::optimizer:
+      return m.optimizer;
+    default:
+      return m.other;
   }
 }
 

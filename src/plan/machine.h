@@ -55,7 +55,7 @@ struct Machine {
     visit("machine.ranks_per_node", ranks_per_node, Rule::between(1, 4096), "ranks that a full node holds");
     visit("machine.memory_gb", memory_gb, Rule::positive(), "memory of a rank");
     visit("machine.reserve_gb", reserve_gb, Rule::at_least(0),
-          "of it, what is not there for tensors: libraries, their buffers, fragments");
+          "of it, what is not there for tensors: libraries and their buffers, working memory of operations, fragments");
     visit("machine.host_memory_gb", host_memory_gb, Rule::positive(),
           "cuda: host memory of a node, which takes the copies for checkpoints. cpu: these lie in the rank's memory");
     visit("machine.logits_mb", logits_mb, Rule::positive(), "largest piece of fp32 logits, MiB; 8 on the CPU");

@@ -60,8 +60,7 @@ std::vector<train::MemoryTerm> Rehearsal::account() {
   add_rest("tables and alignment");
   // What the trainer holds beside its session.
   std::int64_t const length = config_.train.sequence_length;
-  train::BatchFeeder feeder{
-      backend_, length, session_.micro_batch(), {config_.data.document_mask, config_.data.eos}};
+  train::BatchFeeder feeder{backend_, length, session_.micro_batch(), {config_.data.document_mask, config_.data.eos}};
   add_rest("tokens");
   NoTokens const file{length + 1};
   train::Updater const updater{session_, config_.jreg, true, nothing_to_read()};

@@ -26,8 +26,8 @@ std::string memory_text(Plan const& plan, Machine const& machine) {
 
 std::string wire_text(Timeline const& update) {
   if (update.transfers.empty()) return "on the wire: nothing\n";
-  std::string text = fmt::format("on the wire per update and rank\n  {:<40}{:>15}{:>9}{:>8}{:>12}{:>12}{:>10}\n", "", "",
-                                 "link", "calls", "MB given", "MB sent", "ms");
+  std::string text = fmt::format("on the wire per update and rank\n  {:<40}{:>15}{:>9}{:>8}{:>12}{:>12}{:>10}\n", "",
+                                 "", "link", "calls", "MB given", "MB sent", "ms");
   for (TransferTerm const& term : update.transfers) {
     text += fmt::format("  {:<40}{:>15}{:>9}{:>8}{:>12.3f}{:>12.3f}{:>10.2f}\n", term.name,
                         backend::collective_names.at(static_cast<std::size_t>(term.kind)), term.link,
@@ -43,8 +43,9 @@ std::string time_text(Plan const& plan, Machine const& machine) {
   for (std::size_t i = 0; i < update.work.size(); ++i) {
     text += fmt::format("  {:<40}{:>12.2f}\n", backend::rehearsal::work_names.at(i), update.work.at(i) * 1e3);
   }
-  text += fmt::format("  {:<40}{:>12.2f}\n",
-                      fmt::format("transfers not hidden, of {:.2f} ms", update.transferring * 1e3), update.waiting * 1e3);
+  text +=
+      fmt::format("  {:<40}{:>12.2f}\n", fmt::format("transfers not hidden, of {:.2f} ms", update.transferring * 1e3),
+                  update.waiting * 1e3);
   return text + fmt::format("  {:<40}{:>12.2f}   {:.1f} % of the peak rate\n", "whole", update.seconds * 1e3,
                             100 * plan.share_of_peak(machine));
 }
@@ -55,8 +56,8 @@ std::string jreg_text(Plan const& plan, Machine const& machine) {
   Rehearsal rehearsal = rehearse(plan.config, world, machine);
   Timeline const plain = timeline_of(rehearsal, machine, Measure::nothing);
   std::string text = "JREG's own cost in an update\n";
-  for (auto const& [name, measure] : {std::pair{"statistics", Measure::statistics},
-                                      std::pair{"statistics and penalty", Measure::penalty}}) {
+  for (auto const& [name, measure] :
+       {std::pair{"statistics", Measure::statistics}, std::pair{"statistics and penalty", Measure::penalty}}) {
     Timeline const with = timeline_of(rehearsal, machine, measure);
     bool const split = plan.config.mesh.sequence_parallel;
     double const tokens = static_cast<double>(plan.tokens()) / plan.at.data_size / (split ? plan.at.tensor_size : 1);
@@ -75,7 +76,8 @@ std::string report(Plan const& plan, Machine const& machine) {
 }
 
 std::string table(std::span<Plan const> plans, Machine const& machine, std::string const& chosen) {
-  std::string text = fmt::format("{:<72}{:>9}{:>12}{:>9}\n", "meshes that fit, best first", "GB/rank", "tokens/s", "of peak");
+  std::string text =
+      fmt::format("{:<72}{:>9}{:>12}{:>9}\n", "meshes that fit, best first", "GB/rank", "tokens/s", "of peak");
   for (Plan const& plan : plans) {
     std::string const mesh = plan.mesh_text();
     text += fmt::format("{} {:<70}{:>9.2f}{:>12.0f}{:>8.1f}%\n", mesh == chosen ? '*' : ' ', mesh,

@@ -13,7 +13,8 @@ namespace {
 /// What makes the term smaller on each rank. `largest_tensor`: ranks of this run on a node.
 std::string advice(std::string const& term, Plan const& plan, std::int64_t largest_tensor) {
   config::Config const& c = plan.config;
-  bool const state = term == "moments" || term == "master weights" || term == "copy for checkpoints";
+  if (term == "copy for checkpoints") return "use more ranks";  // of which each copies its share
+  bool const state = term == "moments" || term == "master weights";
   if (state && !c.mesh.zero1 && plan.at.data_size > 1) return "set mesh.zero1 = true";
   if (state && c.mesh.zero1) return "use more ranks";
   if (term == "activations of blocks" && c.train.recompute != "block") return "set train.recompute = block";
@@ -33,9 +34,10 @@ void check_memory(Plan& plan, Machine const& machine, std::int64_t on_node) {
   plan.room = 1e9 * machine.memory_gb - needed;
   if (plan.room < 0) {
     auto const largest = std::ranges::max_element(terms, {}, &train::MemoryTerm::bytes);
-    plan.misfit = fmt::format("a rank needs {:.1f} GB of {:.1f} GB ({:.1f} GB reserved); the largest term is {}, {:.1f} GB: {}",
-                              needed / 1e9, machine.memory_gb, machine.reserve_gb, largest->name,
-                              static_cast<double>(largest->bytes) / 1e9, advice(largest->name, plan, on_node));
+    plan.misfit =
+        fmt::format("a rank needs {:.1f} GB of {:.1f} GB ({:.1f} GB reserved); the largest term is {}, {:.1f} GB: {}",
+                    needed / 1e9, machine.memory_gb, machine.reserve_gb, largest->name,
+                    static_cast<double>(largest->bytes) / 1e9, advice(largest->name, plan, on_node));
     return;
   }
   double const host = static_cast<double>(plan.host_bytes * on_node) / 1e9;

@@ -39,9 +39,9 @@ Timeline timeline_of(Rehearsal& rehearsal, Machine const& machine, Measure measu
 /// Throws UserError where the config cannot run on `world` ranks, or the machine lacks a link that they need.
 Plan make_plan(config::Config const& config, int world, Machine const& machine);
 
-/// All meshes, micro-batches and settings of train.recompute, within a node's tensor ranks, that fit, the fastest
-/// first; global batch and model stay. Where none fits, the one that misses least, with its `misfit`.
-/// Throws UserError where no mesh divides the config.
+/// What fits, the fastest first: numbers of tensor ranks and micro-batches that are powers of two, tensor ranks within
+/// a node, with and without sequence parallelism and ZeRO-1, and every train.recompute. Global batch and model stay.
+/// Where none fits, the one that misses least, with its `misfit`. Throws UserError where no mesh divides the config.
 std::vector<Plan> search(config::Config const& config, int world, Machine const& machine);
 
 }  // namespace jreg::plan

@@ -72,19 +72,26 @@ private:
 
   std::string purpose(Transfer const& transfer) const {
     switch (transfer.group) {
-      case Group::data: return transfer.kind == CollectiveKind::all_gather ? "new weights (ZeRO-1)" : "gradients";
-      case Group::kv_replica: return "gradients of repeated key/value heads";
-      case Group::all: return transfer.waits ? "gradient norm" : "JREG's sums and losses";
-      case Group::tensor: break;
+      case Group::data:
+        return transfer.kind == CollectiveKind::all_gather ? "new weights (ZeRO-1)" : "gradients";
+      case Group::kv_replica:
+        return "gradients of repeated key/value heads";
+      case Group::all:
+        return transfer.waits ? "gradient norm" : "JREG's sums and losses";
+      case Group::tensor:
+        break;
     }
     if (transfer.dtype == DType::f64) return "gradient norm";
     bool const few_rows = transfer.kind == CollectiveKind::all_reduce && transfer.rows <= 2;
     if (few_rows && phase_ == Phase::backward) return "gradients of norm gains";
     if (few_rows && phase_ != Phase::backward && transfer.dtype == DType::f32) return "cross entropy";
     switch (phase_) {
-      case Phase::forward: return "tokens, forward";
-      case Phase::classifier: return "tokens, classifier";
-      case Phase::backward: break;
+      case Phase::forward:
+        return "tokens, forward";
+      case Phase::classifier:
+        return "tokens, classifier";
+      case Phase::backward:
+        break;
     }
     return "tokens, backward";
   }
@@ -105,8 +112,8 @@ private:
   Timeline line_;
   Phase phase_ = Phase::forward;
   double clock_ = 0;
-  double link_free_ = 0;       // when what has been begun so far is through
-  std::vector<double> done_;   // by the number of a begun transfer
+  double link_free_ = 0;      // when what has been begun so far is through
+  std::vector<double> done_;  // by the number of a begun transfer
 };
 
 }  // namespace

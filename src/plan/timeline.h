@@ -28,7 +28,6 @@ struct Timeline {
   std::vector<TransferTerm> transfers;
   double transferring = 0;  // seconds of all transfers
   double waiting = 0;       // of them, those in which the rank computes nothing
-
 };
 
 /// Of an update of `micro_batches`, from those of one and of two: all but the last are alike.

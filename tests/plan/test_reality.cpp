@@ -66,7 +66,9 @@ TEST_P(EveryMesh, TakesTheMemoryThatWasPlanned) {
   TinyRun run{config, MPI_COMM_WORLD};
   // TinyRun's own feeder knows nothing of documents; the trainer's does.
   std::size_t const before = run.backend->bytes_in_use();
-  train::BatchFeeder feeder{*run.backend, config.train.sequence_length, run.session.micro_batch(),
+  train::BatchFeeder feeder{*run.backend,
+                            config.train.sequence_length,
+                            run.session.micro_batch(),
                             {config.data.document_mask, config.data.eos}};
   auto const feeders = static_cast<std::int64_t>(run.backend->bytes_in_use() - before);
   std::int64_t const plain_feeder = 2 * 4 * config.train.sequence_length * run.session.micro_batch();

@@ -76,8 +76,9 @@ TEST(LastLine, TellsMeshMemoryAndSpeed) {
             .update = {}};
   plan.config.mesh.zero1 = true;
   plan.update.seconds = 0.5;
-  EXPECT_EQ(last_line(plan), "plan: data 4 x tensor 2, zero1, micro batch 4, recompute none; 12.34 GB per rank; "
-                             "262144 tokens/s");
+  EXPECT_EQ(last_line(plan),
+            "plan: data 4 x tensor 2, zero1, micro batch 4, recompute none; 12.34 GB per rank; "
+            "262144 tokens/s");
 }
 
 }  // namespace

@@ -12,20 +12,20 @@ namespace jreg::backend::rehearsal {
 
 /// Operations that take time in a like way.
 enum class Work : std::size_t {
-  product,             // of matrices
-  attention,           // forward
+  product,    // of matrices
+  attention,  // forward
   attention_backward,
-  norm,                // residual additions, norms, their backward, JREG's rows and gradients in them
+  norm,  // residual additions, norms, their backward, JREG's rows and gradients in them
   rope,
   swiglu,
-  classifier,          // cross entropy, but for its matrix products
+  classifier,  // cross entropy, but for its matrix products
   optimizer,
-  embedding,           // forward
-  other                // its backward, sums over tokens, filling and copying
+  embedding,  // forward
+  other       // its backward, sums over tokens, filling and copying
 };
-inline constexpr std::array work_names{"matrix products", "attention", "attention backward", "norms and residuals",
-                                       "RoPE",            "SwiGLU",    "cross entropy",      "optimizer",
-                                       "embedding",       "other"};
+inline constexpr std::array work_names{
+    "matrix products", "attention",     "attention backward", "norms and residuals", "RoPE",
+    "SwiGLU",          "cross entropy", "optimizer",          "embedding",           "other"};
 
 /// One operation: the sizes that a well-made kernel cannot go below. Each operand is read or written once.
 struct Operation {
