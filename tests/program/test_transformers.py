@@ -80,9 +80,9 @@ class Transformers(support.ProgramTest):
         text = self.folder / "text"
         lines = [f"some words of {i} lines, and {i * i} more" for i in range(500)]
         text.write_text("\n".join([*lines, "  Zwei  Räume\t\n\n日本語 🙂 é </x>"]), encoding="utf-8")
-        self.jreg("tokenize", "--train-vocab", "400", "--output", "tokens", text)
+        self.jreg("tokenize", "--train-vocab", "330", "--output", "tokens", text)
         ours = np.fromfile(self.folder / "tokens.bin", dtype="<u2").tolist()
-        _, folder = self.trained_and_exported("run", "--tokenizer", "tokens.model", model__vocab=400)
+        _, folder = self.trained_and_exported("run", "--tokenizer", "tokens.model", model__vocab=330)
         found = self.check("encode", folder, text)
         self.assertEqual(found["ids"], ours[:-1])
         self.assertEqual((found["bos"], found["eos"], ours[-1]), (1, 2, 2))
