@@ -33,9 +33,6 @@ ImportOptions parse_options(std::vector<std::string> const& arguments) {
     throw UserError("--output {}: such a name tells a step, and imported weights are of step 0; choose another name",
                     options.output);
   }
-  if (mpi::launched_ranks() > 1) {
-    throw UserError("jreg import runs on one process, not on the {} of this launch", mpi::launched_ranks());
-  }
   return options;
 }
 
@@ -110,6 +107,14 @@ void run(ImportOptions const& options, mpi::Communicator const& self) {
 }  // namespace
 
 int import_model(std::vector<std::string> const& arguments) {
+  if (mpi::launched_ranks() > 1) {
+    if (mpi::launched_rank() == 0) {
+      throw UserError("jreg import runs on one process, not on the {} of this launch", mpi::launched_ranks());
+    }
+    // Launchers end all ranks as soon as one has left: the first one tells before that.
+    std::this_thread::sleep_for(std::chrono::seconds{5});
+    return static_cast<int>(ExitCode::usage);
+  }
   ImportOptions const options = parse_options(arguments);
   int argc = 0;
   char** argv = nullptr;

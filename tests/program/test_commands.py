@@ -10,7 +10,7 @@ import support
 class Help(support.ProgramTest):
     def test_every_command_explains_itself(self):
         overview = self.jreg("--help").stdout
-        for command in ("tokenize", "train", "eval", "analyze", "info", "verify"):
+        for command in ("tokenize", "train", "eval", "analyze", "export", "import", "info", "verify"):
             self.assertIn(command, overview)
             text = self.jreg(command, "--help").stdout
             self.assertIn(command, text)

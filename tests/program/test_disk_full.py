@@ -85,6 +85,15 @@ class DiskFull(support.ProgramTest):
             result = self.jreg("train", *self.options("run", run__dir=disk / "run"), check=74)
             self.assertIn(str(disk / "run"), result.stderr)
 
+    def test_weights_that_do_not_fit_leave_nothing(self):
+        run = self.train("run", model__vocab=4000)
+        self.jreg("export", "--checkpoint", run, "--output", "whole")
+        with small_disk(self.folder / "disk", "512k") as disk:
+            for words in (("export", "--checkpoint", run), ("import", "--input", "whole")):
+                result = self.jreg(*words, "--output", disk / "out", check=74)
+                self.assert_error(result, str(disk / "out"), "No space left on device")
+                self.assertEqual(list(disk.iterdir()), [])
+
 
 if __name__ == "__main__":
     probe = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
