@@ -15,6 +15,7 @@
 #include "data/documents.h"
 #include "data/memory_tokens.h"
 #include "data/open_tokens.h"
+#include "mpi/session.h"
 #include "store/agree.h"
 #include "store/analysis.h"
 #include "train/inspection.h"
@@ -32,10 +33,9 @@ struct AnalyzeRequest {
 
   template <class Visit> void each(Visit&& visit) {
     using config::Rule;
-    visit(
-        "checkpoint", shared.checkpoint, Rule::any(),
-        "models, with commas: checkpoint folders, run folders (their newest checkpoint), or what else jreg info knows "
-        "as a model. Checkpoints of one run become rows of one group");
+    visit("checkpoint", shared.checkpoint, Rule::any(),
+          "models, with commas: checkpoint folders, run folders (their newest checkpoint), folders of Hugging Face's "
+          "with config.json and safetensors. Checkpoints of one run become rows of one group");
     visit("all-checkpoints", all_checkpoints, Rule::is_flag(), "of run folders every complete checkpoint");
     visit("output", shared.output, Rule::any(),
           "HDF5 file to write: a group per model, or /probe for one, in the layout of /probe of dynamics.h5");
@@ -87,18 +87,14 @@ std::unique_ptr<data::TokenStream> open_stream(AnalyzeRequest& request) {
 }
 
 /// All models of a group are looked at as the config of the last tells.
-Subject open_subject(ModelGroup const& group, std::vector<std::string> const& arguments) {
+Subject open_subject(ModelGroup const& group, std::int64_t ranks, std::vector<std::string> const& arguments) {
   store::ModelFiles const files = store::open_model(group.folders.back());
-  Subject subject{.request = request_for<AnalyzeRequest>(files, arguments)};
+  Subject subject{.request = request_for<AnalyzeRequest>(files, ranks, arguments)};
   config::Config& config = subject.request.shared.config;
   subject.stream = open_stream(subject.request);
-  try {
-    subject.windows.emplace(subject.stream->tokens(), config.train.sequence_length);
-  } catch (UserError const& error) {
-    throw UserError("{}: {}", subject.stream->name(), error.what());
-  }
+  subject.windows = windows_of(*subject.stream, config.train.sequence_length, 0);
   subject.sequences = std::min(config.record.probe_sequences, subject.windows->count());
-  complete(config, files, subject.sequences);
+  complete(config, files, ranks, subject.sequences);
   return subject;
 }
 
@@ -173,7 +169,7 @@ ExitCode run(mpi::Communicator const& world, std::vector<ModelGroup> const& foun
   std::set<std::string> data;
   for (ModelGroup const& group : groups) {
     std::optional<Subject> subject;
-    store::agree(world, [&] { subject.emplace(open_subject(group, arguments)); });
+    store::agree(world, [&] { subject.emplace(open_subject(group, world.size(), arguments)); });
     data.insert(subject->stream->name());
     if (!backend) backend = backend::make_backend(subject->config().run.backend, world.split_node().rank());
     models.push_back(look_at(group, *subject, world, *backend));
@@ -194,7 +190,7 @@ std::vector<ModelGroup> check(std::vector<std::string> const& arguments) {
   check_output(asked.shared.output, asked.shared.overwrite);
   std::vector<ModelGroup> groups = find_models(asked.shared.checkpoint, asked.all_checkpoints);
   for (ModelGroup const& group : groups) {
-    Subject const subject = open_subject(group, arguments);
+    Subject const subject = open_subject(group, mpi::launched_ranks(), arguments);
     data::check_tokens(*subject.stream, subject.config().model.vocab);
     backend::require_backend(subject.config().run.backend);
   }
@@ -219,7 +215,7 @@ std::string analyze_help() {
              "jreg analyze --checkpoint MODEL[,MODEL...] --output FILE.h5 [options]\n\n"
              "How far each layer of some models turns the hidden state: displacement, jump rate and more, on the "
              "first\n"
-             "sequences of some tokens, on the ranks of this launch (mpirun, srun, or alone). "} +
+             "sequences of some tokens, on the ranks of this launch (mpirun, srun, or alone).\n"} +
          defaults_text + config::help_text(config::options_of(request));
 }
 

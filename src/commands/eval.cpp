@@ -17,6 +17,7 @@
 #include "data/open_tokens.h"
 #include "data/output_file.h"
 #include "data/text_bytes.h"
+#include "mpi/session.h"
 #include "store/agree.h"
 #include "train/inspection.h"
 
@@ -33,8 +34,8 @@ struct EvalRequest {
   template <class Visit> void each(Visit&& visit) {
     using config::Rule;
     visit("checkpoint", shared.checkpoint, Rule::any(),
-          "the model: a checkpoint folder, a run folder (its newest checkpoint), or what else jreg info knows as a "
-          "model");
+          "the model: a checkpoint folder, a run folder (its newest checkpoint), or a folder of Hugging Face's with "
+          "config.json and safetensors");
     visit("data", shared.data, Rule::any(),
           "tokens, named as data.train is in jreg train; empty: the run's data.validation, or data.train");
     visit("sequences", sequences, Rule::at_least(0), "sequences from the beginning of the data; 0: all");
@@ -64,20 +65,10 @@ struct Subject {
   config::Config const& config() const { return request.shared.config; }
 };
 
-data::Windows windows_of(data::TokenStream const& stream, std::int64_t length, std::int64_t stride) {
-  if (stride > length) throw UserError("--stride {} is more than --sequence-length {}", stride, length);
-  try {
-    return stride > 0 ? data::Windows::sliding(stream.tokens(), length, stride)
-                      : data::Windows{stream.tokens(), length};
-  } catch (UserError const& error) {
-    throw UserError("{}: {}", stream.name(), error.what());
-  }
-}
-
 /// `folder` is that of the model's files.
-Subject open_subject(std::string const& folder, std::vector<std::string> const& arguments) {
+Subject open_subject(std::string const& folder, std::int64_t ranks, std::vector<std::string> const& arguments) {
   Subject subject{.files = store::open_model(folder)};
-  subject.request = request_for<EvalRequest>(subject.files, arguments);
+  subject.request = request_for<EvalRequest>(subject.files, ranks, arguments);
   EvalRequest& request = subject.request;
   config::Config& config = request.shared.config;
   if (request.shared.data.empty()) request.shared.data = probe_data(config);
@@ -87,7 +78,7 @@ Subject open_subject(std::string const& folder, std::vector<std::string> const& 
   subject.windows = windows_of(*subject.stream, config.train.sequence_length, request.stride);
   subject.sequences =
       request.sequences > 0 ? std::min(request.sequences, subject.windows->count()) : subject.windows->count();
-  complete(config, subject.files, subject.sequences);
+  complete(config, subject.files, ranks, subject.sequences);
   return subject;
 }
 
@@ -200,7 +191,7 @@ ExitCode run(mpi::Communicator const& world, std::string folder, std::vector<std
   // The first rank's choice: a run may save another checkpoint meanwhile.
   world.broadcast(folder, 0);
   std::optional<Subject> opened;
-  store::agree(world, [&] { opened.emplace(open_subject(folder, arguments)); });
+  store::agree(world, [&] { opened.emplace(open_subject(folder, world.size(), arguments)); });
   Subject& subject = *opened;
   auto const backend = backend::make_backend(subject.config().run.backend, world.split_node().rank());
   train::Inspection inspection{subject.config(), world, *backend, *subject.stream, *subject.windows};
@@ -225,7 +216,7 @@ std::string check(std::vector<std::string> const& arguments) {
   if (asked.shared.checkpoint.empty()) throw UserError("--checkpoint: name the folder of a model");
   if (!asked.shared.output.empty()) check_output(asked.shared.output, asked.shared.overwrite);
   std::string const folder = store::open_model(asked.shared.checkpoint).tensors->folder().string();
-  Subject const subject = open_subject(folder, arguments);
+  Subject const subject = open_subject(folder, mpi::launched_ranks(), arguments);
   data::check_tokens(*subject.stream, subject.config().model.vocab);
   if (asked.bytes == 0 && asked.tokenizer != "auto") data::make_tokenizer(asked.tokenizer);
   backend::require_backend(subject.config().run.backend);
@@ -249,7 +240,7 @@ std::string eval_help() {
   return std::string{
              "jreg eval --checkpoint FOLDER [--data PREFIX] [options]\n\n"
              "Loss (nats per token), perplexity, bits per byte and statistics per layer of a model on tokens, on the "
-             "ranks\nof this launch (mpirun, srun, or alone). "} +
+             "ranks\nof this launch (mpirun, srun, or alone).\n"} +
          defaults_text + config::help_text(config::options_of(request));
 }
 

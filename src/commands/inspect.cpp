@@ -6,15 +6,14 @@
 #include "base/error.h"
 #include "config/sources.h"
 #include "config/validate.h"
-#include "mpi/session.h"
 #include "train/model_session.h"
 
 namespace jreg::commands {
 namespace fs = std::filesystem;
 
-config::Config config_of_files(store::ModelFiles const& files) {
+config::Config config_of_files(store::ModelFiles const& files, std::int64_t ranks) {
   config::Config config = files.config;
-  if (mpi::launched_ranks() % config.mesh.tensor != 0) {
+  if (ranks % config.mesh.tensor != 0) {
     config.mesh.tensor = 1;
     config.mesh.sequence_parallel = false;
   }
@@ -26,9 +25,8 @@ config::Config config_of_files(store::ModelFiles const& files) {
   return config;
 }
 
-void complete(config::Config& config, store::ModelFiles const& files, std::int64_t sequences) {
+void complete(config::Config& config, store::ModelFiles const& files, std::int64_t ranks, std::int64_t sequences) {
   config::resolve(config);
-  std::int64_t const ranks = mpi::launched_ranks();
   std::int64_t const data_ranks = std::max<std::int64_t>(1, ranks / config.mesh.tensor);
   std::int64_t const asked = train::micro_batch_of(config, static_cast<int>(files.data_ranks));
   // Memory for no more than there is to do.
@@ -42,6 +40,16 @@ std::string probe_data(config::Config const& config) {
   if (!config.data.validation.empty()) return config.data.validation;
   if (config.data.sources.empty()) return config.data.train;
   return config::parse_sources(config.data.sources).front().path;
+}
+
+data::Windows windows_of(data::TokenStream const& stream, std::int64_t length, std::int64_t stride) {
+  if (stride > length) throw UserError("--stride {} is more than --sequence-length {}", stride, length);
+  try {
+    return stride > 0 ? data::Windows::sliding(stream.tokens(), length, stride)
+                      : data::Windows{stream.tokens(), length};
+  } catch (UserError const& error) {
+    throw UserError("{}: {}", stream.name(), error.what());
+  }
 }
 
 void check_output(std::string const& output, bool overwrite) {

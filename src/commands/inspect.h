@@ -5,6 +5,8 @@
 
 #include "config/config.h"
 #include "config/parse.h"
+#include "data/token_stream.h"
+#include "data/windows.h"
 #include "store/model_files.h"
 
 namespace jreg::commands {
@@ -30,7 +32,7 @@ struct InspectOptions {
           "tokens per sequence; models that are no run's may have a shorter context");
     visit("train.sequence_length", config.train.sequence_length, Rule::at_least(1), "long for --sequence-length");
     visit("batch", config.train.micro_batch, Rule::at_least(0),
-          "sequences that a data rank works on at once; 0: as many as in training, at most 8 for other models");
+          "sequences that a data rank works on at once; 0: as many as in training, 8 for models that are no run's");
     visit("train.micro_batch", config.train.micro_batch, Rule::at_least(0), "long for --batch");
     visit("tensor", config.mesh.tensor, Rule::at_least(1),
           "ranks that share one copy of the weights; the other ranks are data parallel. Where the ranks of this launch "
@@ -50,29 +52,33 @@ struct InspectOptions {
   }
 };
 
-/// Ends the help of both commands' options.
+/// What the help of both commands says of defaults.
 inline constexpr char const* defaults_text =
-    "Defaults stand in brackets. Of a run's checkpoint the run's own values take their place for everything from\n"
-    "--sequence-length on but --backend.\n\n";
+    "Defaults stand in brackets. For a run's checkpoint the run's own values take their place, of all that is an "
+    "option\n"
+    "of jreg train, too, but the backend.\n\n";
 
-/// The config that a model's files give, for this launch, before the command line overrides it.
-config::Config config_of_files(store::ModelFiles const& files);
+/// The config that a model's files give, for this many ranks, before the command line overrides it.
+config::Config config_of_files(store::ModelFiles const& files, std::int64_t ranks);
 
 /// Completes a config that the command line has overridden, for looks at up to `sequences` sequences, and checks it.
 /// Throws UserError.
-void complete(config::Config& config, store::ModelFiles const& files, std::int64_t sequences);
+void complete(config::Config& config, store::ModelFiles const& files, std::int64_t ranks, std::int64_t sequences);
 
 /// The tokens that a run's probes look at: data.validation or data.train; empty where it does not tell.
 std::string probe_data(config::Config const& config);
+
+/// The windows in which a stream is looked at; stride 0: side by side. Throws UserError where it does not fill one.
+data::Windows windows_of(data::TokenStream const& stream, std::int64_t length, std::int64_t stride);
 
 /// Throws UserError naming --output unless the file can be made: it is not there or `overwrite`, and its folder is.
 void check_output(std::string const& output, bool overwrite);
 
 /// The arguments that `Request` declares, on top of the config of a model.
 template <class Request>
-Request request_for(store::ModelFiles const& files, std::vector<std::string> const& arguments) {
+Request request_for(store::ModelFiles const& files, std::int64_t ranks, std::vector<std::string> const& arguments) {
   Request request;
-  request.shared.config = config_of_files(files);
+  request.shared.config = config_of_files(files, ranks);
   config::parse_arguments(arguments, config::options_of(request), false);
   return request;
 }

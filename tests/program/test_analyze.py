@@ -1,14 +1,13 @@
 """jreg analyze against what training recorded, the PyTorch reference and transformers; its file as analysts read it."""
 import csv
 import io
-import json
-import struct
 import subprocess
 import sys
 
 import h5py
 import looking
 import numpy as np
+import safetensors_files
 import support
 import xarray
 from looking import reference
@@ -17,17 +16,14 @@ HUGGING_FACE = support.ROOT / "tests" / "reference" / "hf"
 SPACED = {"checkpoint__log_spaced": True}
 
 
-def safetensors(path):
-    """{name: array} of a file with F32, F64 and I32 tensors."""
-    content = path.read_bytes()
-    size = struct.unpack("<Q", content[:8])[0]
+def reference_of(folder):
+    """{name: array} of what transformers computed."""
+    file = folder / "reference.safetensors"
+    header, begin = safetensors_files.read_header(file)
+    content = file.read_bytes()[begin:]
     types = {"F32": "<f4", "F64": "<f8", "I32": "<i4"}
-    tensors = {}
-    for name, entry in json.loads(content[8:8 + size]).items():
-        if name != "__metadata__":
-            begin, end = (8 + size + offset for offset in entry["data_offsets"])
-            tensors[name] = np.frombuffer(content[begin:end], dtype=types[entry["dtype"]]).reshape(entry["shape"])
-    return tensors
+    return {name: np.frombuffer(content[slice(*entry["data_offsets"])], types[entry["dtype"]]).reshape(entry["shape"])
+            for name, entry in header.items() if name != "__metadata__"}
 
 
 class Analysis(support.ProgramTest):
@@ -119,7 +115,7 @@ class Analysis(support.ProgramTest):
         folders = sorted(path for path in HUGGING_FACE.iterdir() if path.is_dir())
         self.assertGreaterEqual(len(folders), 4)
         for number, folder in enumerate(folders):
-            wanted = safetensors(folder / "reference.safetensors")
+            wanted = reference_of(folder)
             parts = []
             for row, tokens in enumerate(wanted["tokens"]):
                 tokens.astype("<u2").tofile(self.data / f"row{row}.bin")

@@ -68,8 +68,7 @@ Passed pass(TinyRun& run, bool mask, int variant) {
   params::Store& store = run.session.store();
   run.backend->ops().zero(store.flat_gradients({0, store.registry().flat_size()}));
   run.backend->ops().zero(loss);
-  auto const batch =
-      feeder.load(tokens, data::Windows{tokens.tokens(), length}, 0, 2, run.config.model.vocab);
+  auto const batch = feeder.load(tokens, data::Windows{tokens.tokens(), length}, 0, 2, run.config.model.vocab);
   model.forward(batch);
   model.logits(logits);
   model.loss_and_gradient(batch, loss, 0.1F);

@@ -58,7 +58,7 @@ data::Windows side_by_side() {
   return {token_count, 16};
 }
 
-TEST(ModelSession, HoldsWeightsAndOneBlocksActivationsOnly) {
+TEST(ModelSession, HoldsNeitherGradientsNorMoments) {
   for (char const* const precision : {"fp32", "bf16"}) {
     config::Config config = tiny_config();
     config.run.precision = precision;
