@@ -5,8 +5,8 @@
 
 Dynamics (rates left out) and the checkpoint's tensors and state must be equal bit for bit; with --tolerance only the
 losses are compared, |a - b| <= X |a|. Differences of the config are shown, but do not count: see what they lead to.
-Exit codes: 0 equal, 1 different (a line names what differs first, and by how much), 2 wrong option or path, 65 a file is
-wrong inside, 74 the system refuses to read.
+Exit codes: 0 equal, 1 different (a line names what differs first, and by how much), 2 wrong option or path, 65 a file
+is wrong inside, 74 the system refuses to read.
 """
 import argparse
 import json

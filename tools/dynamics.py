@@ -26,7 +26,7 @@ FORMAT_VERSION = 1
 # What a second index of a column is counted from; it ends the name where a table has one number a column.
 FIRST_INDEX = {"displacement_histogram": (1, 0), "hidden_norm": (0,)}
 SECONDS = 60  # that reading may take, and one more for every 10 MB
-READER = __file__  # the program that the child process runs
+READER = pathlib.Path(__file__).resolve()  # the program that the child process runs
 
 
 class UserError(OSError):
@@ -258,7 +258,9 @@ def message_of(error):
 def run_tool(name, main):
     """Exit code of a tool: main()'s, or that of the OSError it raises, which becomes one line on standard error."""
     try:
-        return main()
+        code = main()
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:  # whoever reads our output has seen enough
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -35,8 +35,8 @@ HEARTBEAT_SECONDS = 30  # a run renews its lock every 10 s
 def read(path):
     """{"train/step": array, "train/displacement": array (rows, L), "probe/displacement_histogram": (rows, L, 64), ...}
 
-    `path` is what the command takes. Raises OSError naming it where it cannot be read: dynamics.UserError where there is
-    no such file, dynamics.DataError where it is not jreg's, or damaged.
+    `path` is what the command takes. Raises OSError naming it where it cannot be read: dynamics.UserError where there
+    is no such file, dynamics.DataError where it is not jreg's, or damaged.
     """
     run = dynamics.load_any(path)
     return {f"{group}/{name}": values for group in dynamics.GROUPS for name, values in getattr(run, group).items()}

@@ -145,6 +145,12 @@ class Reports(ToolTest):
             self.assertEqual(result.returncode, 2, result.stderr)
             self.assertIn(part, result.stderr)
 
+    def test_output_that_nobody_reads_is_no_error(self):
+        command = [sys.executable, "-B", TOOLS / "read_dynamics.py", self.runs[0]]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            process.stdout.close()
+            self.assertEqual((process.stderr.read(), process.wait()), (b"", 0))
+
     def test_missing_and_foreign_files_are_named_in_one_line(self):
         foreign = self.folder / "foreign.h5"
         foreign.write_bytes(b"not HDF5" * 100)
@@ -210,7 +216,8 @@ class Reports(ToolTest):
             file.attrs["format_version"] = 2
 
         for change, words in ((short, "7 rows instead of 120"), (linked, "link to elsewhere"),
-                              (backwards, "do not rise"), (huge, "more rows than the file has bytes"), (newer, "format version 2")):
+                              (backwards, "do not rise"), (huge, "more rows than the file has bytes"),
+                              (newer, "format version 2")):
             path = write_dynamics(self.folder / "run")
             with h5py.File(path / "dynamics.h5", "r+") as file:
                 change(file)
