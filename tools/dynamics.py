@@ -154,6 +154,9 @@ def read_parts(path):
         if file.attrs.get("format_version", 0) > FORMAT_VERSION:
             raise DataError(f"format version {file.attrs['format_version']}, this tool reads {FORMAT_VERSION}")
         attributes = {key: np.asarray(value).tolist() for key, value in file.attrs.items()}
+        for name in GROUPS:
+            if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Group):
+                raise DataError(f"/{name} is no group of this file")
         groups = {name: read_group(file[name]) for name in GROUPS}
     check_layers(groups)
     return kind, attributes, groups

@@ -204,6 +204,10 @@ class Reports(ToolTest):
             del file["probe/loss"]
             file["probe/loss"] = h5py.ExternalLink("elsewhere.h5", "loss")
 
+        def led_away(file):
+            del file["validation"]
+            file["validation"] = h5py.ExternalLink("elsewhere.h5", "validation")
+
         def backwards(file):
             file["train/step"][3] = 1
 
@@ -216,6 +220,7 @@ class Reports(ToolTest):
             file.attrs["format_version"] = 2
 
         for change, words in ((short, "7 rows instead of 120"), (linked, "link to elsewhere"),
+                              (led_away, "/validation is no group of this file"),
                               (backwards, "do not rise"), (huge, "more rows than the file has bytes"),
                               (newer, "format version 2")):
             path = write_dynamics(self.folder / "run")
