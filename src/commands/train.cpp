@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <optional>
 #include <thread>
 
@@ -81,20 +82,28 @@ void parse(Request& request, std::vector<std::string> const& arguments) {
   }
 }
 
+/// What an Error of `action` says; empty where it throws none.
+template <class Action> std::string refusal_of(Action&& action) {
+  try {
+    action();
+  } catch (Error const& error) {
+    return error.what();
+  }
+  return {};
+}
+
 /// jreg train --preflight. What this rank alone finds wrong travels to the first one, which tells it with the rest.
 int preflight(std::vector<std::string> const& arguments) {
   Request request;
   train::preflight::Request asked;
-  try {
+  asked.error = refusal_of([&] {
     parse(request, arguments);
     check(request);
-  } catch (Error const& error) {
-    asked.error = error.what();
-  }
+  });
   for (config::Option const& option : config::options_of(request)) {
     if (option.name != "config") asked.options += fmt::format("{} = {}\n", option.name, option.get());
   }
-  asked.config = request.config;
+  asked.claims = train::preflight::claimed_ranks([](char const* name) { return std::getenv(name); });
   asked.arguments = request.arguments;
   train::Watchdog watchdog{train::preflight::deadline_of(request.config), mpi::launched_rank()};
   int argc = 0;
@@ -103,6 +112,10 @@ int preflight(std::vector<std::string> const& arguments) {
   log::set_rank(session.rank(), session.size());
   try {
     mpi::Communicator const world = mpi::Communicator::duplicate(MPI_COMM_WORLD);
+    if (asked.error.empty() && world.size() != mpi::launched_ranks()) {
+      asked.error = refusal_of([&] { config::validate(request.config, world.size()); });
+    }
+    asked.config = request.config;
     return static_cast<int>(train::preflight::run(asked, world, watchdog));
   } catch (std::exception const& error) {
     log::error(error);
