@@ -181,7 +181,7 @@ run() {
       say "${0##*/}: all ranks on this host are gone, but mpirun hears nothing of another host: ending it"
       kill -KILL -- "-${mpirun_pid}"
       wait "${mpirun_pid}" 2> /dev/null || true
-      code=75
+      mpirun_pid='' code=75
       return
     fi
   done
@@ -197,7 +197,11 @@ resume=()
 for ((attempt = 1; ; ++attempt)); do
   code=0
   if [[ ${preflight} == true ]]; then run "$@" "${resume[@]}" --preflight; fi
-  if ((code == 0 && signals == 0)); then run "$@" "${resume[@]}"; fi
+  if ((code == 0 && signals == 0)); then
+    run "$@" "${resume[@]}"
+  elif ((code == 0)); then
+    code=85  # asked to end between the two
+  fi
   if ((signals > 0 || attempt > retries)) || [[ ! ${code} =~ ^(75|85|137)$ ]]; then break; fi
   say "${0##*/}: exit code ${code}; starting again in ${delay} s (${attempt} of ${retries})"
   sleep "${delay}" &
