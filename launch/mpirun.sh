@@ -67,9 +67,10 @@ jreg=$(find_jreg)
 export OMPI_MCA_oob_tcp_keepalive_time=${OMPI_MCA_oob_tcp_keepalive_time:-60}
 export OMPI_MCA_oob_tcp_keepalive_intvl=${OMPI_MCA_oob_tcp_keepalive_intvl:-10}
 export OMPI_MCA_oob_tcp_keepalive_probes=${OMPI_MCA_oob_tcp_keepalive_probes:-6}
-# Between the SIGTERM that mpirun, or its daemon on a host, passes on when it is told to end itself and the SIGKILL: time
-# for a checkpoint. Open MPI waits these seconds twice after each end with an exit code, so more would cost at restarts.
-export OMPI_MCA_odls_base_sigkill_timeout=${OMPI_MCA_odls_base_sigkill_timeout:-10}
+# Time for a checkpoint between SIGTERM and SIGKILL where mpirun itself, or its daemon on a host, is told to end, as batch
+# systems do. Open MPI waits these seconds twice after each end with an exit code, a mistyped option's, too.
+if [[ -n ${SLURM_JOB_ID:-}${PBS_JOBID:-}${LSB_JOBID:-} ]]; then grace=10; else grace=2; fi
+export OMPI_MCA_odls_base_sigkill_timeout=${OMPI_MCA_odls_base_sigkill_timeout:-${grace}}
 # Open MPI 5 reads these names.
 export PRTE_MCA_oob_tcp_keepalive_time=${OMPI_MCA_oob_tcp_keepalive_time}
 export PRTE_MCA_oob_tcp_keepalive_intvl=${OMPI_MCA_oob_tcp_keepalive_intvl}
@@ -180,7 +181,7 @@ run() {
       say "${0##*/}: all ranks on this host are gone, but mpirun hears nothing of another host: ending it"
       kill -KILL -- "-${mpirun_pid}"
       wait "${mpirun_pid}" 2> /dev/null || true
-      code=75
+      mpirun_pid='' code=75
       return
     fi
   done
@@ -196,7 +197,11 @@ resume=()
 for ((attempt = 1; ; ++attempt)); do
   code=0
   if [[ ${preflight} == true ]]; then run "$@" "${resume[@]}" --preflight; fi
-  if ((code == 0 && signals == 0)); then run "$@" "${resume[@]}"; fi
+  if ((code == 0 && signals == 0)); then
+    run "$@" "${resume[@]}"
+  elif ((code == 0)); then
+    code=85  # asked to end between the two
+  fi
   if ((signals > 0 || attempt > retries)) || [[ ! ${code} =~ ^(75|85|137)$ ]]; then break; fi
   say "${0##*/}: exit code ${code}; starting again in ${delay} s (${attempt} of ${retries})"
   sleep "${delay}" &

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 
 #include "backend/backend.h"
@@ -76,23 +77,37 @@ void parse(Request& request, std::vector<std::string> const& arguments) {
   }
 }
 
+/// What an Error of `action` says; empty where it throws none.
+template <class Action> std::string refusal_of(Action&& action) {
+  try {
+    action();
+  } catch (Error const& error) {
+    return error.what();
+  }
+  return {};
+}
+
 /// jreg train --preflight. What this rank alone finds wrong travels to the first one, which tells it with the rest.
 int preflight(std::vector<std::string> const& arguments) {
   Request request;
   train::preflight::Request asked;
-  try {
+  asked.error = refusal_of([&] {
     parse(request, arguments);
     check(request);
-  } catch (Error const& error) {
-    asked.error = error.what();
-  }
+  });
   for (config::Option const& option : config::options_of(request)) {
     if (option.name != "config") asked.options += fmt::format("{} = {}\n", option.name, option.get());
   }
-  asked.config = request.config;
+  asked.claims = train::preflight::claimed_ranks([](char const* name) { return std::getenv(name); });
   asked.arguments = request.arguments;
   train::Watchdog watchdog{train::preflight::deadline_of(request.config), mpi::launched_rank()};
-  return run_on_ranks([&](mpi::Communicator const& world) { return train::preflight::run(asked, world, watchdog); });
+  return run_on_ranks([&](mpi::Communicator const& world) {
+    if (asked.error.empty() && world.size() != mpi::launched_ranks()) {
+      asked.error = refusal_of([&] { config::validate(request.config, world.size()); });
+    }
+    asked.config = request.config;
+    return train::preflight::run(asked, world, watchdog);
+  });
 }
 
 int run(Request const& request) {

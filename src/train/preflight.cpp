@@ -102,7 +102,9 @@ ExitCode run(Request const& request, mpi::Communicator const& world, Watchdog& w
   auto const mark = [&] { watchdog.mark(Phase::preflight, 0); };
   mark();
   config::Config const& config = request.config;
-  std::vector<Facts> const facts = gather(world, collect(config, request.options, request.error));
+  Facts own = collect(config, request.options, request.error);
+  own.claims = request.claims;
+  std::vector<Facts> const facts = gather(world, own);
   mark();
   Report report{world.rank() == 0};
   log::info("preflight of {} rank(s): nothing is trained, and nothing kept", world.size());

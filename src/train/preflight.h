@@ -5,6 +5,7 @@
 #include "base/exit_code.h"
 #include "config/config.h"
 #include "mpi/communicator.h"
+#include "train/preflight_facts.h"
 #include "train/trainer.h"
 #include "train/watchdog.h"
 
@@ -14,6 +15,7 @@ namespace jreg::train::preflight {
 struct Request {
   config::Config config;
   TrainArguments arguments;
+  RankClaims claims;    // of the environment before MPI_Init, which changes it
   std::string options;  // a "name = value" line each, as this rank has them
   std::string error;    // why this rank refuses its options; empty: it does not, and `config` is whole
 };

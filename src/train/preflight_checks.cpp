@@ -86,7 +86,7 @@ Check check_rank_count(std::span<Facts const> facts) {
   std::vector<std::string> const hosts = hosts_of(facts);
   auto const ranks = static_cast<std::int64_t>(facts.size());
   Check check{.name = "ranks", .good = fmt::format("{}, as the launcher says", ranks)};
-  if (facts.front().claims.empty()) check.good = "1, without a launcher";
+  if (facts.front().claims.empty()) check.good = fmt::format("{}, and no launcher says otherwise", ranks);
   std::map<std::pair<std::string, std::int64_t>, std::vector<int>> wrong;
   for (std::size_t rank = 0; rank < facts.size(); ++rank) {
     for (auto const& claim : facts[rank].claims) {

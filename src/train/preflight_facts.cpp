@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -133,8 +132,8 @@ std::vector<DataFacts> data_facts(config::Config const& config) {
 
 }  // namespace
 
-std::vector<std::pair<std::string, std::int64_t>> claimed_ranks(Environment const& environment) {
-  std::vector<std::pair<std::string, std::int64_t>> claims;
+RankClaims claimed_ranks(Environment const& environment) {
+  RankClaims claims;
   auto const add = [&](char const* variable) {
     char const* const text = environment(variable);
     std::int64_t const ranks = text == nullptr ? 0 : number_of(text, 0);
@@ -167,7 +166,6 @@ Facts collect(config::Config const& config, std::string options, std::string err
   facts.hdf5 = h5::library_version();
   facts.options = std::move(options);
   facts.error = std::move(error);
-  facts.claims = claimed_ranks([](char const* name) { return std::getenv(name); });
   facts.cores = own_cores();
   facts.threads = omp_get_max_threads();
   auto const [limit, used] = group_memory();

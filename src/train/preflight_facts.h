@@ -28,6 +28,9 @@ struct LimitFacts {
   bool infiniband = false;  // the host has such adapters, which need locked memory
 };
 
+/// Number of ranks by variables of launcher and Slurm.
+using RankClaims = std::vector<std::pair<std::string, std::int64_t>>;
+
 /// What a rank tells of itself.
 struct Facts {
   std::string host;
@@ -37,10 +40,10 @@ struct Facts {
   std::string hdf5;
   std::string options;  // a "name = value" line each
   std::string error;    // what is wrong with the options or data as this rank sees them; empty: nothing
-  std::vector<std::pair<std::string, std::int64_t>> claims;  // number of ranks by variables of launcher and Slurm
-  std::vector<int> cores;                                    // that this rank may run on
-  int threads = 0;                                           // of OpenMP
-  std::int64_t memory_available = 0;                         // bytes on this host, for all its ranks
+  RankClaims claims;
+  std::vector<int> cores;             // that this rank may run on
+  int threads = 0;                    // of OpenMP
+  std::int64_t memory_available = 0;  // bytes on this host, for all its ranks
   LimitFacts limits;
   std::vector<DataFacts> data;
 };
@@ -50,13 +53,14 @@ using Environment = std::function<char const*(char const*)>;
 
 /// How many ranks the launcher and Slurm say that there are, by variable. Where mpirun started the ranks inside a Slurm
 /// step (of its daemons), Slurm's numbers are those of the daemons and left out.
-std::vector<std::pair<std::string, std::int64_t>> claimed_ranks(Environment const& environment);
+RankClaims claimed_ranks(Environment const& environment);
 
 /// Bytes that further processes can have: MemAvailable of `meminfo` (/proc/meminfo), or less where a memory limit of
 /// this process's control group leaves less (`limit` < 0: none).
 std::int64_t available_memory(std::string const& meminfo, std::int64_t limit, std::int64_t used);
 
-/// This process's facts; `options` and `error` are the caller's. Data is read where there is no error.
+/// This process's facts, but for its claims; `options` and `error` are the caller's. Data is read where there is no
+/// error.
 Facts collect(config::Config const& config, std::string options, std::string error);
 
 /// Collective: every rank's facts on every rank.

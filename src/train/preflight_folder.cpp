@@ -170,6 +170,8 @@ Check check_folder(config::Config const& config, TrainArguments const& arguments
     } else {
       std::string const own = fmt::format("{}-{}", file.string(), world.rank());
       failure = failure_of([&] { TemporaryFile const written{own, text}; });
+      // Ranks that fail alike are to say the same.
+      if (auto const at = failure.find(own); at != std::string::npos) failure.replace(at, own.size(), folder.string());
     }
   } else if (!failure.empty()) {
     failure += "; choose another run.dir, or make it one that this user may write to";

@@ -5,6 +5,21 @@ import sys
 import tempfile
 
 
+LMOD = pathlib.Path("/usr/share/lmod/lmod/init/bash")
+
+
+def load_module(prefix):
+    """The installed environment module finds the installed program."""
+    if not LMOD.exists():
+        print("environment module not tried: Lmod is not installed")
+        return
+    script = f"source {LMOD} && module use {prefix}/share/jreg/modulefiles && module load jreg && command -v jreg && " \
+             "ls $JREG_HOME/launch/mpirun.sh"
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines() == [str(prefix / "bin/jreg"), str(prefix / "share/jreg/launch/mpirun.sh")], \
+        result.stdout + result.stderr
+
+
 def main():
     cmake, build = sys.argv[1:]
     with tempfile.TemporaryDirectory() as name:
@@ -24,6 +39,7 @@ def main():
         launched = subprocess.run([prefix / "share/jreg/launch/mpirun.sh", "-n", "1", config, "--data.train", "nowhere/t"],
                                   capture_output=True, text=True, check=False, cwd=name, env={"PATH": "/usr/bin:/bin"})
         assert launched.returncode == 2 and "nowhere/t" in launched.stderr, launched.stderr
+        load_module(prefix)
 
 
 if __name__ == "__main__":

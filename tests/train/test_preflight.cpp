@@ -140,7 +140,8 @@ TEST(Options, ThatDifferAreNamedWithBothValues) {
   Check const check = check_options(facts);  // ranks 0 and 1 differ from the two that agree
   ASSERT_EQ(check.findings.size(), 2U);
   EXPECT_THAT(check.findings[0].text, HasSubstr("rank 1 on host a: has other options: train.steps is missing there"));
-  EXPECT_THAT(check.findings[1].text, HasSubstr("rank 0 on host a: has other options: train.steps is '6' there and '7'"));
+  EXPECT_THAT(check.findings[1].text,
+              HasSubstr("rank 0 on host a: has other options: train.steps is '6' there and '7'"));
   facts[1].options = facts[0].options;
   expect_one(check_options(facts), Severity::change,
              {"ranks 2, 3 on host b", "train.steps is '7' there and '6' on rank 0"});

@@ -88,7 +88,8 @@ TEST(PreflightClocks, OfHostsThatShareOneAgree) {
 TEST(PreflightFacts, ComeToEveryRankWhole) {
   auto const world = mpi::Communicator::duplicate(MPI_COMM_WORLD);
   std::string const options = fmt::format("run.dir = r{}\n", world.rank());
-  preflight::Facts const own = preflight::collect(tiny_config(), options, "not looked for");
+  preflight::Facts own = preflight::collect(tiny_config(), options, "not looked for");
+  own.claims = {{"OMPI_COMM_WORLD_SIZE", world.size()}};
   auto const all = preflight::gather(world, own);
   ASSERT_EQ(static_cast<int>(all.size()), world.size());
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
