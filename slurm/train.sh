@@ -11,10 +11,16 @@
 #               75    a rank or a node failed, as 137 (killed) or another end by a signal, and 205 (mpirun lost a
 #                     node): back into the queue, to start later each time
 #               else  another start would not help; the log tells why
-# After JREG_RETRIES starts in a row (5) without a new checkpoint a job is not put back.
 #
-# From the environment: JREG_HOME (folder of slurm/, launch/ and configs/), JREG (the program), JREG_DATA (what jreg
-# tokenize --output was given), JREG_LAUNCHER (srun or mpirun), JREG_RETRIES, JREG_DELAY (seconds, see again()).
+# From the environment:
+#   JREG_DATA      what jreg tokenize --output was given; --data.train and --data.sources beat it
+#   JREG_HOME      the folder of slurm/, launch/ and configs/; else that of sbatch
+#   JREG           the program, where it is neither built there nor on the PATH
+#   JREG_LAUNCHER  srun or mpirun; else srun where Slurm has PMIx
+#   JREG_RETRIES   starts in a row without a new checkpoint after which a job is not put back (5)
+#   JREG_DELAY     seconds in the queue after a failure (60), doubled with each start in a row without a new checkpoint
+#   JREG_WARNING   with mpirun: seconds before the time limit at which a checkpoint is begun (600); with srun it is
+#                  sbatch --signal that tells
 set -euo pipefail
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=../launch/common.sh
@@ -149,7 +155,7 @@ run_to_end() {
 warn_before_the_end() {
   local end seconds
   end=$(date -d "$(field EndTime)" +%s 2> /dev/null) || return 0
-  seconds=$((end - $(date +%s) - ${JREG_WARNING:-300}))
+  seconds=$((end - $(date +%s) - ${JREG_WARNING:-600}))
   sleep $((seconds > 0 ? seconds : 0))
   kill -USR1 $$
 }
