@@ -1,36 +1,31 @@
 #pragma once
 
-#include <chrono>
 #include <map>
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/rehearsal/rehearsal_ops.h"
 
 namespace jreg::backend {
-
-/// What one operation has to do at least: floating point operations of products, and bytes between memory and the
-/// arithmetic where each tensor is read once and written once.
-struct OperationCost {
-  double flop = 0;
-  double bytes = 0;
-};
 
 /// All calls of one operation on one shape.
 struct OperationTotal {
   std::string name;  // as in Ops
   std::string shape;
+  rehearsal::Work work = rehearsal::Work::other;
   std::int64_t calls = 0;
   double seconds = 0;
-  OperationCost cost;  // of all calls
+  double flop = 0;   // that these calls, as a rehearsal counts them, have to do at least
+  double bytes = 0;  // between memory and the arithmetic; the same
 };
 
 /// Another backend's operations, each timed from start to end and counted. Operations on one shape share an entry.
 class ProfiledOps : public Ops {
 public:
   /// Calls what `backend` computes with and waits for it after every call.
-  explicit ProfiledOps(Backend& backend) : backend_{backend} {}
+  explicit ProfiledOps(Backend& backend) : backend_{backend}, account_{trace_} {}
 
   /// Since the last clear(), the longest first.
   std::vector<OperationTotal> totals() const;
@@ -75,25 +70,14 @@ public:
 
 private:
   using Key = std::tuple<std::string, std::int64_t, std::int64_t, std::int64_t>;  // name, up to three sizes
-  struct Total {
-    std::int64_t calls = 0;
-    double seconds = 0;
-    OperationCost cost;
-  };
 
-  template <class Call> void timed(Key const& key, OperationCost cost, Call const& call) {
-    auto const begin = std::chrono::steady_clock::now();
-    call(backend_.ops());
-    backend_.synchronize();
-    Total& total = totals_[key];
-    total.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    ++total.calls;
-    total.cost.flop += cost.flop;
-    total.cost.bytes += cost.bytes;
-  }
+  template <class... Formal, class... Actual>
+  void timed(Key const& key, void (Ops::*operation)(Formal...), Actual const&... arguments);
 
   Backend& backend_;
-  std::map<Key, Total> totals_;
+  rehearsal::Trace trace_;  // of the operation that is timed
+  rehearsal::RehearsalOps account_;
+  std::map<Key, OperationTotal> totals_;
 };
 
 /// Another backend with profiled operations; everything else is the other's.
@@ -117,6 +101,8 @@ public:
   }
   void synchronize() override { backend_.synchronize(); }
   double arithmetic_peak(DType dtype) override { return backend_.arithmetic_peak(dtype); }
+  std::size_t logits_bytes() const override { return backend_.logits_bytes(); }
+  std::string exclusive_device() const override { return backend_.exclusive_device(); }
   std::size_t bytes_in_use() const override { return backend_.bytes_in_use(); }
   std::size_t peak_bytes() const override { return backend_.peak_bytes(); }
 

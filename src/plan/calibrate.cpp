@@ -7,12 +7,13 @@
 #include <array>
 #include <bit>
 #include <chrono>
+#include <span>
 #include <vector>
 
 #include "backend/arena.h"
+#include "backend/profiled_ops.h"
 #include "base/host.h"
 #include "config/parse.h"
-#include "plan/timed_backend.h"
 #include "train/batches.h"
 #include "train/machine.h"
 #include "train/update.h"
@@ -34,11 +35,33 @@ struct Rates {
   double between = 0;  // seconds from one operation to the next
 };
 
+/// Of operations in an update that took so long.
+Rates rates_of(std::span<backend::OperationTotal const> totals, double seconds) {
+  Rates rates;
+  decltype(rates.flop) spent{};  // seconds
+  double all = 0;
+  std::int64_t calls = 0;
+  for (backend::OperationTotal const& total : totals) {
+    auto const work = static_cast<std::size_t>(total.work);
+    rates.flop.at(work) += total.flop;
+    rates.bytes.at(work) += total.bytes;
+    spent.at(work) += total.seconds;
+    all += total.seconds;
+    calls += total.calls;
+  }
+  for (std::size_t work = 0; work < spent.size(); ++work) {
+    rates.flop.at(work) /= spent.at(work);
+    rates.bytes.at(work) /= spent.at(work);
+  }
+  rates.between = std::max(0.0, seconds - all) / static_cast<double>(calls);
+  return rates;
+}
+
 /// Of the fastest of a few updates on this rank alone, while the other ranks do the same.
 Rates measure_update(config::Config config, mpi::Communicator const& world, backend::Backend& backend) {
   constexpr int updates = 4;  // the first of which finds caches and libraries cold
   config.mesh.tensor = 1;
-  TimedBackend timed{backend};
+  backend::ProfiledBackend timed{backend};
   mesh::Mesh const mesh{mpi::Communicator::duplicate(MPI_COMM_SELF), timed, 1, config.model.kv_heads, false};
   train::TrainingSession session{config, timed, mesh};
   session.initialise();
@@ -54,18 +77,13 @@ Rates measure_update(config::Config config, mpi::Communicator const& world, back
   double fastest = 0;
   for (int update = 0; update < updates; ++update) {
     world.barrier();
-    timed.clear();
+    timed.profile().clear();
     auto const begin = Clock::now();
     updater.update(update, false);
     double const seconds = seconds_since(begin);
     if (update == 0 || (fastest > 0 && seconds >= fastest)) continue;
     fastest = seconds;
-    for (std::size_t i = 0; i < rates.flop.size(); ++i) {
-      Spent const& spent = timed.spent(static_cast<Work>(i));
-      rates.flop.at(i) = spent.flop / spent.seconds;
-      rates.bytes.at(i) = spent.bytes / spent.seconds;
-    }
-    rates.between = std::max(0.0, seconds - timed.seconds()) / static_cast<double>(timed.operations());
+    rates = rates_of(timed.profile().totals(), seconds);
   }
   // All ranks plan with the same numbers: the mean.
   std::vector<double> all{rates.flop.begin(), rates.flop.end()};

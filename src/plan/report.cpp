@@ -53,11 +53,11 @@ std::string time_text(Plan const& plan, Machine const& machine) {
 /// What an update takes for JREG, against one without statistics.
 std::string jreg_text(Plan const& plan, Machine const& machine) {
   int const world = plan.at.data_size * plan.at.tensor_size;
-  Rehearsal rehearsal = rehearse(plan.config, world, machine);
-  Timeline const plain = timeline_of(rehearsal, machine, Measure::nothing);
+  train::Rehearsal rehearsal = rehearse(plan.config, world, machine);
+  Timeline const plain = timeline_of(rehearsal, machine, train::Measure::nothing);
   std::string text = "JREG's own cost in an update\n";
-  for (auto const& [name, measure] :
-       {std::pair{"statistics", Measure::statistics}, std::pair{"statistics and penalty", Measure::penalty}}) {
+  for (auto const& [name, measure] : {std::pair{"statistics", train::Measure::statistics},
+                                      std::pair{"statistics and penalty", train::Measure::penalty}}) {
     Timeline const with = timeline_of(rehearsal, machine, measure);
     bool const split = plan.config.mesh.sequence_parallel;
     double const tokens = static_cast<double>(plan.tokens()) / plan.at.data_size / (split ? plan.at.tensor_size : 1);

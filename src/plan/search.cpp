@@ -101,7 +101,7 @@ std::string Plan::mesh_text() const {
                      config.mesh.zero1 && at.data_size > 1 ? ", zero1" : "", micro_batch(), config.train.recompute);
 }
 
-Timeline timeline_of(Rehearsal& rehearsal, Machine const& machine, Measure measure) {
+Timeline timeline_of(train::Rehearsal& rehearsal, Machine const& machine, train::Measure measure) {
   // Micro-batches are alike but for the last, so that two tell of all.
   Timeline const one = play(rehearsal.update(measure, 1), machine, rehearsal.mesh());
   if (rehearsal.micro_batches() == 1) return one;
@@ -109,14 +109,14 @@ Timeline timeline_of(Rehearsal& rehearsal, Machine const& machine, Measure measu
   return extrapolate(one, two, rehearsal.micro_batches());
 }
 
-Rehearsal rehearse(config::Config const& config, int world, Machine const& machine) {
+train::Rehearsal rehearse(config::Config const& config, int world, Machine const& machine) {
   return {config, world, 0, static_cast<std::size_t>(machine.logits_mb * (1 << 20))};
 }
 
 Plan make_plan(config::Config const& config, int world, Machine const& machine) {
   config::validate(config, world);
   check_links(world, machine);
-  Rehearsal rehearsal = rehearse(config, world, machine);
+  train::Rehearsal rehearsal = rehearse(config, world, machine);
   Plan plan{.config = config,
             .at = rehearsal.mesh().at(),
             .memory = rehearsal.memory(),
@@ -125,7 +125,7 @@ Plan make_plan(config::Config const& config, int world, Machine const& machine) 
             .misfit = {},
             .update = {}};
   check_memory(plan, machine, std::min<std::int64_t>(world, machine.ranks_per_node));
-  if (plan.misfit.empty()) plan.update = timeline_of(rehearsal, machine, measure_of(config));
+  if (plan.misfit.empty()) plan.update = timeline_of(rehearsal, machine, train::measure_of(config));
   return plan;
 }
 

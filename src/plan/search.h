@@ -6,8 +6,8 @@
 
 #include "config/config.h"
 #include "plan/machine.h"
-#include "plan/rehearsal.h"
 #include "plan/timeline.h"
+#include "train/rehearsal.h"
 
 namespace jreg::plan {
 
@@ -32,9 +32,9 @@ struct Plan {
 };
 
 /// The first of `world` ranks.
-Rehearsal rehearse(config::Config const& config, int world, Machine const& machine);
+train::Rehearsal rehearse(config::Config const& config, int world, Machine const& machine);
 /// A whole update as the rehearsed rank would spend it.
-Timeline timeline_of(Rehearsal& rehearsal, Machine const& machine, Measure measure);
+Timeline timeline_of(train::Rehearsal& rehearsal, Machine const& machine, train::Measure measure);
 
 /// Throws UserError where the config cannot run on `world` ranks, or the machine lacks a link that they need.
 Plan make_plan(config::Config const& config, int world, Machine const& machine);

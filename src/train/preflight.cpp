@@ -6,12 +6,11 @@
 
 #include "base/log.h"
 #include "mesh/mesh.h"
-#include "model/parameters.h"
 #include "train/machine.h"
 #include "train/preflight_checks.h"
 #include "train/preflight_folder.h"
 #include "train/preflight_links.h"
-#include "train/preflight_memory.h"
+#include "train/rehearsal.h"
 
 namespace jreg::train::preflight {
 namespace {
@@ -50,20 +49,16 @@ Check speed(mpi::Communicator const& world, backend::Backend& backend, DType dty
   return check;
 }
 
-Check memory(std::span<Facts const> facts, config::Config const& config) {
-  auto const ranks = static_cast<int>(facts.size());
-  std::vector<std::int64_t> needed;
-  for (int rank = 0; rank < ranks; ++rank) {
-    needed.push_back(memory_estimate(config, mesh::Coordinates::of(rank, ranks, static_cast<int>(config.mesh.tensor))));
-  }
-  return check_memory(facts, needed);
-}
-
-Check limits(std::span<Facts const> facts, config::Config const& config) {
-  // The first rank's numbers are everybody's, but for some rows.
-  mesh::Coordinates const at =
-      mesh::Coordinates::of(0, static_cast<int>(facts.size()), static_cast<int>(config.mesh.tensor));
-  return check_limits(facts, memory_estimate(config, at), checkpoint_file_bytes(config, at));
+/// What the run would take of every rank: memory, and the limits of processes.
+void check_needs(config::Config const& config, mpi::Communicator const& world, std::span<Facts const> facts,
+                 std::size_t logits_bytes, Report& report) {
+  Rehearsal const rehearsal{config, world.size(), world.rank(), logits_bytes};
+  std::vector<std::int64_t> needed(facts.size(), 0);
+  needed[static_cast<std::size_t>(world.rank())] = rehearsal.memory_bytes() + rehearsal.host_bytes();
+  world.sum(std::span{needed});
+  // A rank's file holds what its copy for checkpoints does. The first rank's numbers are everybody's but for some rows.
+  report.add(check_limits(facts, needed.front(), rehearsal.host_bytes()));
+  report.add(check_memory(facts, needed));
 }
 
 /// Whether ranks, program and options are right: without that nothing else can be found out.
@@ -120,8 +115,7 @@ ExitCode run(Request const& request, mpi::Communicator const& world, Watchdog& w
   report.add(check_hosts(facts, static_cast<int>(config.mesh.tensor)));
   report.add(check_cores(facts));
   report.add(check_devices(world.all_gather(backend->exclusive_device()), hosts, backend->name()));
-  report.add(limits(facts, config));
-  report.add(memory(facts, config));
+  check_needs(config, world, facts, backend->logits_bytes(), report);
   report.add(check_clocks(clock_differences(world, hosts), hosts));
   mark();
   report.add(check_folder(config, request.arguments, world, hosts));

@@ -40,13 +40,12 @@ void print_profile(std::vector<backend::OperationTotal> const& totals, Spent con
   fmt::print("{:<24}{:>20}{:>7}{:>10}{:>8}{:>9}{:>10}{:>10}{:>10}\n", "", "shape", "calls", "ms", "share", "GFLOP",
              "MB", "floor ms", "x floor");
   for (backend::OperationTotal const& total : totals) {
-    double const floor = std::max(total.cost.flop / rates.products, total.cost.bytes / rates.memory);
+    double const floor = std::max(total.flop / rates.products, total.bytes / rates.memory);
     operations += total.seconds;
     floors += floor;
     fmt::print("{:<24}{:>20}{:>7}{:>10.3f}{:>7.1f}%{:>9.3f}{:>10.3f}{:>10.3f}{:>10.2f}\n", total.name, total.shape,
                total.calls / steps, total.seconds / updates * 1e3, 100 * total.seconds / spent.updates,
-               total.cost.flop / updates / 1e9, total.cost.bytes / updates / 1e6, floor / updates * 1e3,
-               total.seconds / floor);
+               total.flop / updates / 1e9, total.bytes / updates / 1e6, floor / updates * 1e3, total.seconds / floor);
   }
   fmt::print(
       "an update {:.2f} ms: operations {:.2f} ms (their floors {:.2f} ms), exchange with other ranks {:.2f} ms, "

@@ -86,9 +86,9 @@ TEST(Timeline, OfManyMicroBatchesFollowsFromTwo) {
   config::resolve(config);
   Machine const machine;
   config.train.global_batch = 4 * 5;
-  Rehearsal rehearsal{config, 4, 0, 1 << 20};
-  Timeline const whole = play(rehearsal.update(Measure::penalty), machine, rehearsal.mesh());
-  Timeline const derived = timeline_of(rehearsal, machine, Measure::penalty);
+  train::Rehearsal rehearsal{config, 4, 0, 1 << 20};
+  Timeline const whole = play(rehearsal.update(train::Measure::penalty), machine, rehearsal.mesh());
+  Timeline const derived = timeline_of(rehearsal, machine, train::Measure::penalty);
   EXPECT_NEAR(derived.seconds, whole.seconds, 1e-9 * whole.seconds);
   EXPECT_NEAR(derived.waiting, whole.waiting, 1e-9 * whole.seconds);
   EXPECT_NEAR(derived.bytes, whole.bytes, 1e-9 * whole.bytes);

@@ -9,7 +9,6 @@
 #include "train/preflight_facts.h"
 #include "train/preflight_folder.h"
 #include "train/preflight_links.h"
-#include "train/preflight_memory.h"
 #include "train/tiny_run.h"
 
 namespace jreg::test {
@@ -103,27 +102,6 @@ TEST(PreflightFacts, ComeToEveryRankWhole) {
   auto const& first = all.front();
   EXPECT_EQ(first.claims, own.claims);
   EXPECT_EQ(first.limits.open_files, own.limits.open_files);
-}
-
-TEST(PreflightMemory, IsWhatASessionTakes) {
-  int const ranks = mpi::Communicator::duplicate(MPI_COMM_WORLD).size();
-  for (char const* const precision : {"fp32", "bf16"}) {
-    for (bool const sharded : {false, true}) {
-      config::Config config = tiny_config();
-      config.model.hidden = 128;
-      config.model.ffn = 384;
-      config.model.vocab = 512;
-      config.run.precision = precision;
-      config.mesh.tensor = ranks > 1 ? 2 : 1;
-      config.mesh.sequence_parallel = sharded;
-      config.mesh.zero1 = sharded;
-      TinyRun run{config, MPI_COMM_WORLD};
-      train::Snapshot const copy{run.session};
-      auto const taken = static_cast<double>(run.backend->bytes_in_use() + copy.bytes());
-      auto const estimate = static_cast<double>(preflight::memory_estimate(run.config, run.mesh.at()));
-      EXPECT_NEAR(estimate / taken, 1, 0.1) << precision << " " << sharded;
-    }
-  }
 }
 
 TEST(PreflightFolder, IsLeftAsItWas) {

@@ -19,7 +19,7 @@ Counted counted(std::vector<backend::OperationTotal> const& totals, std::string 
   for (backend::OperationTotal const& total : totals) {
     if (!total.name.starts_with(name)) continue;
     sum.calls += total.calls;
-    sum.flop += total.cost.flop;
+    sum.flop += total.flop;
   }
   return sum;
 }

@@ -9,7 +9,7 @@
 #include "train/session.h"
 #include "train/update.h"
 
-namespace jreg::plan {
+namespace jreg::train {
 
 /// What an update does for JREG: nothing, the statistics that every run records, or the penalty as well.
 enum class Measure { nothing, statistics, penalty };
@@ -25,7 +25,7 @@ public:
   std::int64_t parameters() const noexcept { return session_.store().registry().global_size(); }
 
   /// Memory of a rank in `jreg train` by what it holds, and its sum: exactly what the backend counts as in use.
-  std::vector<train::MemoryTerm> const& memory() const noexcept { return memory_; }
+  std::vector<MemoryTerm> const& memory() const noexcept { return memory_; }
   std::int64_t memory_bytes() const noexcept { return memory_bytes_; }
   /// Host memory of the copy for checkpoints.
   std::int64_t host_bytes() const noexcept { return host_bytes_; }
@@ -37,18 +37,18 @@ public:
   backend::rehearsal::Trace const& update(Measure measure, std::int64_t micro_batches);
 
 private:
-  std::vector<train::MemoryTerm> account();
+  std::vector<MemoryTerm> account();
 
   config::Config config_;
   backend::rehearsal::RehearsalBackend backend_;
   mesh::Mesh mesh_;
-  train::TrainingSession session_;
+  TrainingSession session_;
   std::int64_t memory_bytes_ = 0;
-  std::vector<train::MemoryTerm> memory_;  // filled together with the sum above
+  std::vector<MemoryTerm> memory_;  // filled together with the sum above
   std::int64_t host_bytes_ = 0;
 };
 
 /// What config's run does: the penalty where jreg.lambda asks for one.
 Measure measure_of(config::Config const& config);
 
-}  // namespace jreg::plan
+}  // namespace jreg::train

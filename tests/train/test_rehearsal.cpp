@@ -1,13 +1,12 @@
-#include "plan/rehearsal.h"
+#include "train/rehearsal.h"
 
 #include <gtest/gtest.h>
 
 #include <map>
 
 #include "config/validate.h"
-#include "plan/timeline.h"
 
-namespace jreg::plan {
+namespace jreg::train {
 namespace {
 
 using backend::rehearsal::Operation;
@@ -36,7 +35,7 @@ constexpr std::int64_t parameters = 2 * 256 * 64 + 2 * (64 * (64 + 32 + 32) + 64
 std::map<std::string, std::int64_t> terms_of(config::Config const& config, int world) {
   Rehearsal const rehearsal{config, world, 0, 1 << 20};
   std::map<std::string, std::int64_t> terms;
-  for (train::MemoryTerm const& term : rehearsal.memory()) terms[term.name] = term.bytes;
+  for (MemoryTerm const& term : rehearsal.memory()) terms[term.name] = term.bytes;
   return terms;
 }
 
@@ -148,4 +147,4 @@ TEST(Rehearsal, SendsGradientsOnceAndTokensFourTimesALayer) {
 }
 
 }  // namespace
-}  // namespace jreg::plan
+}  // namespace jreg::train

@@ -1,9 +1,9 @@
-#include "plan/rehearsal.h"
+#include "train/rehearsal.h"
 
 #include "train/checkpointing.h"
 #include "train/evaluation.h"
 
-namespace jreg::plan {
+namespace jreg::train {
 namespace {
 
 using backend::rehearsal::Group;
@@ -34,7 +34,7 @@ private:
   std::int64_t tokens_;
 };
 
-train::BatchSource nothing_to_read() {
+BatchSource nothing_to_read() {
   return [](std::int64_t, std::int64_t) { return model::MicroBatch{}; };
 }
 
@@ -46,12 +46,12 @@ Rehearsal::Rehearsal(config::Config const& config, int world, int rank, std::siz
       mesh_{rehearsal_mesh(config, world, rank, backend_)},
       session_{config, backend_, mesh_},
       memory_{account()},
-      host_bytes_{static_cast<std::int64_t>(train::snapshot_elements(session_) * sizeof(float))} {}
+      host_bytes_{static_cast<std::int64_t>(snapshot_elements(session_) * sizeof(float))} {}
 
-std::vector<train::MemoryTerm> Rehearsal::account() {
-  std::vector<train::MemoryTerm> terms = train::memory_terms(session_);
+std::vector<MemoryTerm> Rehearsal::account() {
+  std::vector<MemoryTerm> terms = memory_terms(session_);
   std::int64_t known = 0;
-  for (train::MemoryTerm const& term : terms) known += term.bytes;
+  for (MemoryTerm const& term : terms) known += term.bytes;
   auto const add_rest = [&](char const* name) {
     memory_bytes_ = static_cast<std::int64_t>(backend_.bytes_in_use());
     terms.push_back({name, memory_bytes_ - known});
@@ -60,11 +60,11 @@ std::vector<train::MemoryTerm> Rehearsal::account() {
   add_rest("tables and alignment");
   // What the trainer holds beside its session.
   std::int64_t const length = config_.train.sequence_length;
-  train::BatchFeeder feeder{backend_, length, session_.micro_batch(), {config_.data.document_mask, config_.data.eos}};
+  BatchFeeder feeder{backend_, length, session_.micro_batch(), {config_.data.document_mask, config_.data.eos}};
   add_rest("tokens");
   NoTokens const file{length + 1};
-  train::Updater const updater{session_, config_.jreg, true, nothing_to_read()};
-  train::Evaluator const evaluator{session_, feeder, file};
+  Updater const updater{session_, config_.jreg, true, nothing_to_read()};
+  Evaluator const evaluator{session_, feeder, file, data::Windows{file.tokens(), length}};
   add_rest("packed sums");
   return terms;
 }
@@ -84,8 +84,7 @@ backend::rehearsal::Trace const& Rehearsal::update(Measure measure, std::int64_t
                                 batch.tokens = placer.tensor(DType::i32, 1, count);
                                 batch.targets = placer.tensor(DType::i32, 1, count);
                               }};
-  train::Updater updater{session_, jreg, measure != Measure::nothing,
-                         [&](std::int64_t, std::int64_t) { return batch; }};
+  Updater updater{session_, jreg, measure != Measure::nothing, [&](std::int64_t, std::int64_t) { return batch; }};
   updater.set_micro_batches(micro_batches);
   backend_.trace().clear();
   updater.update(0, false);
@@ -96,4 +95,4 @@ Measure measure_of(config::Config const& config) {
   return config.jreg.lambda > 0 ? Measure::penalty : Measure::statistics;
 }
 
-}  // namespace jreg::plan
+}  // namespace jreg::train
