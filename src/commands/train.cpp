@@ -65,6 +65,7 @@ void check(Request& request) {
   jump::depth_weights(config.jreg.weights, config.jreg.penalty, config.model.layers);
   train::check_start_options(request.arguments.resume, request.arguments.fork);
   if (request.arguments.benchmark) return;
+  if (request.arguments.profile) throw UserError{"--profile goes with --benchmark: give both"};
   check_data(config);
 }
 
@@ -79,7 +80,7 @@ int run(Request const& request) {
     if (world.size() != mpi::launched_ranks()) config::validate(request.config, world.size());
     auto const backend = backend::make_backend(request.config.run.backend, world.split_node().rank());
     if (request.arguments.benchmark) {
-      train::benchmark(request.config, world, *backend, request.arguments.benchmark_steps);
+      train::benchmark(request.config, world, *backend, request.arguments.benchmark_steps, request.arguments.profile);
       return static_cast<int>(ExitCode::done);
     }
     return static_cast<int>(train::Trainer{request.config, request.arguments, world, *backend, watchdog}.run());

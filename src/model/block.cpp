@@ -37,8 +37,8 @@ Tensor mlp_forward(BlockContext const& context, BlockParameters const& p, Activa
   return context.exchange.reduce(a.partial, a.local);
 }
 
-// Both gather gradients into a.partial, which is free until their last product: a.full holds the normed tokens from
-// where they are computed again to their weight's gradient, and so is gathered once.
+// The backward passes gather gradients into a.partial, free until their last product: a.full holds the normed tokens
+// from where they are computed again to their weight's gradient, and so is gathered once.
 
 Tensor mlp_backward(BlockContext const& context, BlockParameters const& p, Activations const& a,
                     BlockActivations const& b, bool again, Between const& between) {

@@ -8,9 +8,9 @@
 #include <cmath>
 #include <cstdio>
 
-#include "train/batches.h"
 #include "train/machine.h"
-#include "train/update.h"
+#include "train/profile.h"
+#include "train/synthetic_run.h"
 
 namespace jreg::train {
 namespace {
@@ -34,16 +34,6 @@ struct Kind {
   std::vector<double> seconds{};
 };
 
-double timed_update(Kind& kind, mesh::Mesh const& mesh, backend::Backend& backend, std::int64_t step) {
-  mesh.world().barrier();
-  auto const begin = std::chrono::steady_clock::now();
-  kind.updater.update(step, false);
-  backend.synchronize();
-  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  mesh.world().max(std::span{&seconds, 1});
-  return seconds;
-}
-
 /// How long this run's gradients take from rank to rank with nothing else to do, the longest of the ranks.
 double bare_reduction_seconds(TrainingSession& session) {
   session.mesh().world().barrier();
@@ -57,7 +47,11 @@ double bare_reduction_seconds(TrainingSession& session) {
 
 /// What the repetitions measured, in seconds.
 struct Measured {
-  double gemm_rate = 0;                         // all ranks
+  MachineRates own;  // of this rank
+  MachineRates all;  // of all ranks together
+  // When every kind had made an update, before the measurements of rates take memory.
+  std::int64_t tensor_bytes = 0;
+  std::int64_t resident_bytes = 0;              // peak
   std::vector<double> bare;                     // a reduction alone
   std::vector<double> within;                   // of an update: on the reduction, between the operations of backward
   std::vector<double> waiting;                  // of an update: for the reduction, behind backward
@@ -75,29 +69,61 @@ std::array<mesh::GroupTraffic, 4> difference(std::array<mesh::GroupTraffic, 4> n
   return now;
 }
 
-Measured measure(TrainingSession& session, std::span<Kind> kinds, std::int64_t steps) {
+Measured measure(SyntheticRun& run, std::span<Kind> kinds, std::int64_t steps) {
   constexpr std::int64_t warm_up = 2;
-  mesh::Mesh const& mesh = session.mesh();
+  TrainingSession& session = run.session();
+  mpi::Communicator const& world = run.mesh().world();
   optim::GradientReducer const& reducer = session.reducer();
   Measured measured;
   for (std::int64_t step = 0; step < warm_up + steps; ++step) {
     for (Kind& kind : kinds) {
       std::array const before{reducer.seconds_within(), reducer.seconds_waiting()};
-      auto const sent = mesh.traffic();
-      double const seconds = timed_update(kind, mesh, session.backend(), step);
-      measured.traffic = difference(mesh.traffic(), sent);
+      auto const sent = run.mesh().traffic();
+      double const seconds = timed_update(run, kind.updater, step);
+      measured.traffic = difference(run.mesh().traffic(), sent);
       std::array spent{reducer.seconds_within() - before[0], reducer.seconds_waiting() - before[1]};
-      mesh.world().max(spent);
+      world.max(spent);
       if (step < warm_up) continue;
       kind.seconds.push_back(seconds);
       measured.within.push_back(spent[0]);
       measured.waiting.push_back(spent[1]);
     }
+    if (step == 0) {
+      measured.tensor_bytes = static_cast<std::int64_t>(session.backend().peak_bytes());
+      measured.resident_bytes = peak_resident_bytes();
+    }
     measured.bare.push_back(bare_reduction_seconds(session));
-    measured.gemm_rate = std::max(measured.gemm_rate, measured_gemm_rate(session.backend(), session.store().dtype()));
+    measured.own.products =
+        std::max(measured.own.products, measured_gemm_rate(session.backend(), session.store().dtype()));
+    measured.own.arithmetic =
+        std::max(measured.own.arithmetic, session.backend().arithmetic_peak(session.store().dtype()));
   }
-  mesh.world().sum(std::span{&measured.gemm_rate, 1});
+  measured.own.memory = measured_memory_rate(session.backend());
+  std::array sums{measured.own.products, measured.own.arithmetic, measured.own.memory};
+  world.sum(sums);
+  measured.all = {sums[0], sums[1], sums[2]};
   return measured;
+}
+
+void print_heading(SyntheticRun& run, Measured const& measured, std::int64_t bytes_at_start, std::size_t updates) {
+  TrainingSession& session = run.session();
+  mesh::Mesh const& mesh = run.mesh();
+  backend::Backend& backend = session.backend();
+  fmt::print("{} rank(s), mesh {}, {} {}\n", mesh.world().size(), mesh.description(), session.config().run.precision,
+             backend.description());
+  fmt::print("{} parameters, {} tokens and {:.1f} model GFLOP an update, {} updates of each kind\n",
+             session.store().registry().global_size(), session.tokens_per_update(), model_flop(session.config()) / 1e9,
+             updates);
+  fmt::print(
+      "rates in this run, all ranks: matrix products {:.1f} GFLOP/s, arithmetic on registers {:.1f} GFLOP/s, "
+      "memory {:.1f} GB/s\n",
+      measured.all.products / 1e9, measured.all.arithmetic / 1e9, measured.all.memory / 1e9);
+  fmt::print(
+      "tensors {:.1f} MB a rank, {:.1f} MB of them activations (train.recompute = {}); peak resident {:.1f} MB, "
+      "{:.1f} MB above start-up\n\n",
+      static_cast<double>(measured.tensor_bytes) / 1e6, static_cast<double>(session.model().activation_bytes()) / 1e6,
+      session.config().train.recompute, static_cast<double>(measured.resident_bytes) / 1e6,
+      static_cast<double>(measured.resident_bytes - bytes_at_start) / 1e6);
 }
 
 void print_traffic(std::array<mesh::GroupTraffic, 4> const& traffic) {
@@ -113,67 +139,59 @@ void print_traffic(std::array<mesh::GroupTraffic, 4> const& traffic) {
   }
 }
 
-void print_report(TrainingSession& session, std::span<Kind const> kinds, Measured const& measured) {
-  mesh::Mesh const& mesh = session.mesh();
-  backend::Backend& backend = session.backend();
-  double const flop = model_flop(session.config());
-  auto const tokens = static_cast<double>(session.tokens_per_update());
-  fmt::print("{} rank(s), mesh {}, {} {}\n", mesh.world().size(), mesh.description(), session.config().run.precision,
-             backend.description());
-  fmt::print("{} parameters, {} tokens and {:.1f} model GFLOP an update, {} updates of each kind\n",
-             session.store().registry().global_size(), session.tokens_per_update(), flop / 1e9,
-             kinds[0].seconds.size());
-  fmt::print(
-      "matrix product rate in this run, all ranks: {:.1f} GFLOP/s; tensors {:.1f} MB a rank, {:.1f} MB of them "
-      "activations (train.recompute = {}); peak resident {:.1f} MB\n\n",
-      measured.gemm_rate / 1e9, static_cast<double>(backend.peak_bytes()) / 1e6,
-      static_cast<double>(session.model().activation_bytes()) / 1e6, session.config().train.recompute,
-      static_cast<double>(peak_resident_bytes()) / 1e6);
-  fmt::print("{:<24}{:>10}{:>10}{:>10}{:>10}{:>12}{:>11}{:>9}{:>11}\n", "", "median ms", "min ms", "10% ms", "90% ms",
-             "tokens/s", "GFLOP/s", "of peak", "overhead");
+/// A share of a rate in percent; "-" where the rate is not known.
+std::string share_of(double achieved, double rate) {
+  return rate > 0 ? fmt::format("{:.1f}%", 100 * achieved / rate) : "-";
+}
+
+void print_kinds(SyntheticRun& run, std::span<Kind const> kinds, Measured const& measured) {
+  double const flop = model_flop(run.session().config());
+  auto const tokens = static_cast<double>(run.session().tokens_per_update());
+  fmt::print("{:<24}{:>10}{:>10}{:>10}{:>10}{:>12}{:>11}{:>12}{:>9}{:>11}\n", "", "median ms", "min ms", "10% ms",
+             "90% ms", "tokens/s", "GFLOP/s", "of products", "of peak", "overhead");
   for (Kind const& kind : kinds) {
     double const median = quantile(kind.seconds, 0.5);
-    fmt::print("{:<24}{:>10.1f}{:>10.1f}{:>10.1f}{:>10.1f}{:>12.0f}{:>11.1f}{:>8.1f}%{:>10.2f}%\n", kind.name,
+    fmt::print("{:<24}{:>10.1f}{:>10.1f}{:>10.1f}{:>10.1f}{:>12.0f}{:>11.1f}{:>12}{:>9}{:>10.2f}%\n", kind.name,
                median * 1e3, quantile(kind.seconds, 0) * 1e3, quantile(kind.seconds, 0.1) * 1e3,
                quantile(kind.seconds, 0.9) * 1e3, tokens / median, flop / median / 1e9,
-               100 * flop / median / measured.gemm_rate, paired_overhead(kind.seconds, kinds[0].seconds));
+               share_of(flop / median, measured.all.products), share_of(flop / median, measured.all.arithmetic),
+               paired_overhead(kind.seconds, kinds[0].seconds));
   }
-  if (mesh.at().data_size > 1) {
+  int const data_ranks = run.mesh().at().data_size;
+  if (data_ranks > 1) {
     fmt::print(
         "\ngradient reduction over {} data ranks: {:.1f} ms alone; in an update {:.1f} ms between the operations "
         "of backward, {:.1f} ms waiting behind it\n",
-        mesh.at().data_size, quantile(measured.bare, 0.5) * 1e3, quantile(measured.within, 0.5) * 1e3,
+        data_ranks, quantile(measured.bare, 0.5) * 1e3, quantile(measured.within, 0.5) * 1e3,
         quantile(measured.waiting, 0.5) * 1e3);
   }
-  if (mesh.world().size() > 1) print_traffic(measured.traffic);
+  if (run.mesh().world().size() > 1) print_traffic(measured.traffic);
   std::fflush(stdout);
+}
+
+/// Times the kinds and prints what they took; returns what this rank's processor does at most.
+MachineRates compare_kinds(config::Config const& config, mpi::Communicator const& world, backend::Backend& backend,
+                           std::int64_t steps) {
+  std::int64_t const bytes_at_start = resident_bytes();
+  SyntheticRun run{config, world, backend};
+  config::JregConfig off = config.jreg;
+  off.lambda = 0;
+  std::array<Kind, 3> kinds{Kind{"no statistics", run.updater(off, false)}, Kind{"statistics", run.updater(off, true)},
+                            Kind{"statistics and penalty", run.updater(with_penalty(config.jreg), true)}};
+  Measured const measured = measure(run, kinds, steps);
+  if (world.rank() == 0) {
+    print_heading(run, measured, bytes_at_start, kinds[0].seconds.size());
+    print_kinds(run, kinds, measured);
+  }
+  return measured.own;
 }
 
 }  // namespace
 
 void benchmark(config::Config const& config, mpi::Communicator const& world, backend::Backend& backend,
-               std::int64_t steps) {
-  mesh::Mesh const mesh{world, backend, static_cast<int>(config.mesh.tensor), config.model.kv_heads,
-                        config.mesh.sequence_parallel};
-  TrainingSession session{config, backend, mesh};
-  session.initialise();
-  BatchFeeder feeder{backend, config.train.sequence_length, session.micro_batch()};
-  BatchSource const source = [&](std::int64_t step, std::int64_t micro) {
-    std::int64_t const per_rank = config.train.global_batch / mesh.at().data_size;
-    std::int64_t const first =
-        step * config.train.global_batch + mesh.at().data * per_rank + micro * session.micro_batch();
-    return feeder.synthetic(config.run.seed, first, session.micro_batch(), config.model.vocab);
-  };
-  config::JregConfig off = config.jreg;
-  off.lambda = 0;
-  config::JregConfig on = config.jreg;
-  if (on.lambda == 0) on.lambda = 0.1;
-  std::array<Kind, 3> kinds{Kind{"no statistics", Updater{session, off, false, source}},
-                            Kind{"statistics", Updater{session, off, true, source}},
-                            Kind{"statistics and penalty", Updater{session, on, true, source}}};
-
-  Measured const measured = measure(session, kinds, steps);
-  if (world.rank() == 0) print_report(session, kinds, measured);
+               std::int64_t steps, bool with_profile) {
+  MachineRates const rates = compare_kinds(config, world, backend, steps);
+  if (with_profile) profile(config, world, backend, steps, rates);
 }
 
 }  // namespace jreg::train

@@ -2,12 +2,12 @@
 
 #include <omp.h>
 #include <sched.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
 #include <ctime>
+#include <fstream>
 
 #include "backend/arena.h"
 #include "base/host.h"
@@ -40,10 +40,43 @@ double measured_gemm_rate(backend::Backend& backend, DType dtype) {
   return best;
 }
 
+double measured_memory_rate(backend::Backend& backend) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::int64_t values = std::int64_t{64} << 20;
+  backend::Tensor numbers;
+  backend::Tensor sum;
+  backend::Arena const arena{backend, [&](backend::Placer& placer) {
+                               numbers = placer.tensor(DType::f32, 1, values);
+                               sum = placer.tensor(DType::f64, 1, 1);
+                             }};
+  backend.ops().zero(numbers);
+  backend.ops().zero(sum);
+  double best = 0;
+  for (int i = 0; i < 8; ++i) {
+    auto const before = Clock::now();
+    backend.ops().add_squares(numbers, sum);
+    backend.synchronize();
+    best = std::max(
+        best, static_cast<double>(numbers.bytes()) / std::chrono::duration<double>(Clock::now() - before).count());
+  }
+  return best;
+}
+
+std::int64_t resident_bytes() {
+  std::ifstream file{"/proc/self/statm"};  // pages: all, resident, ...
+  std::int64_t pages = 0;
+  file >> pages >> pages;
+  return pages * sysconf(_SC_PAGESIZE);
+}
+
 std::int64_t peak_resident_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+  // Not getrusage's maximum, which a process inherits from the one that started it.
+  std::ifstream file{"/proc/self/status"};
+  std::int64_t kilobytes = 0;
+  for (std::string word; file >> word;) {
+    if (word == "VmHWM:") file >> kilobytes;
+  }
+  return kilobytes * 1024;
 }
 
 std::string utc_now() {

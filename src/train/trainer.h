@@ -33,6 +33,7 @@ struct TrainArguments {
   std::int64_t stop_at = -1;
   bool benchmark = false;
   std::int64_t benchmark_steps = 10;
+  bool profile = false;
 
   template <class Visit> void each(Visit&& visit) {
     using config::Rule;
@@ -49,6 +50,8 @@ struct TrainArguments {
     visit("benchmark", benchmark, Rule::is_flag(),
           "time updates on synthetic tokens with and without JREG; reads and writes no file");
     visit("benchmark-steps", benchmark_steps, Rule::at_least(1), "updates of each kind that --benchmark times");
+    visit("profile", profile, Rule::is_flag(),
+          "with --benchmark: also the time of every operation against its floor at this machine's measured rates");
   }
 };
 

@@ -8,6 +8,7 @@
 
 #include "backend/cpu/cpu_collective.h"
 #include "backend/cpu/host_memory.h"
+#include "backend/cpu/peak.h"
 
 namespace jreg::backend::cpu {
 
@@ -58,6 +59,10 @@ void CpuBackend::copy_to_host(void* host, void const* memory, std::size_t bytes)
 
 void CpuBackend::copy_from_host(void* memory, void const* host, std::size_t bytes) {
   if (bytes != 0) std::memcpy(memory, host, bytes);
+}
+
+double CpuBackend::arithmetic_peak(DType dtype) {
+  return cpu::arithmetic_peak(kernels_, dtype);
 }
 
 }  // namespace jreg::backend::cpu

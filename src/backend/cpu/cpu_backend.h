@@ -25,6 +25,7 @@ public:
   void copy_from_host(void* memory, void const* host, std::size_t bytes) override;
   void synchronize() override {}
   std::size_t logits_bytes() const override { return std::size_t{8} << 20U; }
+  double arithmetic_peak(DType dtype) override;
 
   std::size_t bytes_in_use() const override { return bytes_in_use_; }
   std::size_t peak_bytes() const override { return peak_bytes_; }

@@ -73,6 +73,12 @@ struct KernelTable {
   void (*attention)(AttentionArgs const& args, std::int64_t unit, float* scratch);
   std::int64_t (*attention_backward_scratch)(AttentionShape const& shape);
   void (*attention_backward)(AttentionArgs const& args, std::int64_t unit, float* scratch);
+
+  // Nothing but arithmetic on registers, starting from values[0..5]; leaves a sum in values[0]. Returns the floating
+  // point operations done.
+  double (*multiply_add)(std::int64_t rounds, float* values);
+  /// Needs AVX512-BF16 beyond the table's own instructions; 0 and nothing done at levels below AVX-512.
+  double (*bf16_dot)(std::int64_t rounds, float* values);
 };
 
 /// The tables this processor can run, the fastest last.

@@ -35,5 +35,7 @@ std::int64_t attention_scratch(AttentionShape const& shape);
 void attention(AttentionArgs const& args, std::int64_t unit, float* scratch);
 std::int64_t attention_backward_scratch(AttentionShape const& shape);
 void attention_backward(AttentionArgs const& args, std::int64_t unit, float* scratch);
+double multiply_add(std::int64_t rounds, float* values);
+double bf16_dot(std::int64_t rounds, float* values);
 
 }  // namespace jreg::backend::cpu::JREG_KERNEL_LEVEL

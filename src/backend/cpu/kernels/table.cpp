@@ -28,6 +28,8 @@ KernelTable const table{
     .attention = attention,
     .attention_backward_scratch = attention_backward_scratch,
     .attention_backward = attention_backward,
+    .multiply_add = multiply_add,
+    .bf16_dot = bf16_dot,
 };
 
 }  // namespace jreg::backend::cpu::JREG_KERNEL_LEVEL
