@@ -8,6 +8,7 @@ else should run meanwhile.
     tools/check_plan.py [CONFIG ...] [--ranks 1 2] [--precision fp32 bf16]      exit 0: all within --tolerance, 1: not
 """
 import argparse
+import configparser
 import os
 import pathlib
 import re
@@ -36,15 +37,21 @@ def run(jreg, ranks, *words):
     return result.stdout
 
 
+def penalises(path):
+    config = configparser.ConfigParser(inline_comment_prefixes="#")
+    config.read(path)
+    return config.getfloat("jreg", "lambda", fallback=0) > 0
+
+
 def check(jreg, machine, ranks, options, steps):
     """Predicted and measured tokens/s."""
     plan = run(jreg, 1, "plan", "--machine", machine, "--ranks", ranks, "--rows", 0, *options)
     if "planned instead" in plan:
         sys.exit(f"{' '.join(options)}: does not run as it stands; see jreg plan")
     measured = run(jreg, ranks, "train", "--benchmark", "--benchmark-steps", steps, *options)
-    # The row of what a run does: statistics, or the penalty where the config asks for one. Medians are in the first
-    # column, tokens/s in the fifth.
-    penalty = any(float(value) > 0 for value in re.findall(r"jreg\.lambda[= ]+([\d.e-]+)", " ".join(options)))
+    # The row of what a run does: with statistics, and with the penalty where the config asks for one. Tokens/s stand in
+    # the fifth column, behind the times.
+    penalty = options[0] == "--config" and penalises(options[1])
     row = re.search(rf"^statistics{' and penalty' if penalty else ''} +([\d. ]+)", measured, re.MULTILINE)[1].split()
     return float(re.search(r"; (\d+) tokens/s$", plan)[1]), float(row[4])
 

@@ -14,9 +14,8 @@
 #include "backend/profiled_ops.h"
 #include "base/host.h"
 #include "config/parse.h"
-#include "train/batches.h"
 #include "train/machine.h"
-#include "train/update.h"
+#include "train/synthetic_run.h"
 
 namespace jreg::plan {
 namespace {
@@ -28,73 +27,68 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
+constexpr std::size_t kinds = backend::rehearsal::work_names.size();
+
+std::size_t at(Work work) {
+  return static_cast<std::size_t>(work);
+}
+
 /// Rates of a rank, per second.
 struct Rates {
-  std::array<double, backend::rehearsal::work_names.size()> flop{};
-  std::array<double, backend::rehearsal::work_names.size()> bytes{};
+  std::array<double, kinds> flop{};
+  std::array<double, kinds> bytes{};
   double between = 0;  // seconds from one operation to the next
 };
 
-/// Of operations in an update that took so long.
-Rates rates_of(std::span<backend::OperationTotal const> totals, double seconds) {
+Rates rates_of(std::vector<backend::OperationTotal> const& totals, double seconds) {
   Rates rates;
-  decltype(rates.flop) spent{};  // seconds
-  double all = 0;
-  std::int64_t calls = 0;
+  std::array<double, kinds> spent{};
+  double operations = 0;
   for (backend::OperationTotal const& total : totals) {
-    auto const work = static_cast<std::size_t>(total.work);
+    std::size_t const work = at(total.work);
+    spent.at(work) += total.seconds;
     rates.flop.at(work) += total.flop;
     rates.bytes.at(work) += total.bytes;
-    spent.at(work) += total.seconds;
-    all += total.seconds;
-    calls += total.calls;
+    seconds -= total.seconds;
+    operations += static_cast<double>(total.calls);
   }
-  for (std::size_t work = 0; work < spent.size(); ++work) {
+  for (std::size_t work = 0; work < kinds; ++work) {
+    if (spent.at(work) == 0) continue;
     rates.flop.at(work) /= spent.at(work);
     rates.bytes.at(work) /= spent.at(work);
   }
-  rates.between = std::max(0.0, seconds - all) / static_cast<double>(calls);
+  rates.between = std::max(0.0, seconds) / operations;
+  return rates;
+}
+
+/// The mean of the ranks', so that all plan with the same numbers.
+Rates mean(Rates rates, mpi::Communicator const& world) {
+  for (std::span<double> const values :
+       std::initializer_list<std::span<double>>{rates.flop, rates.bytes, std::span{&rates.between, 1}}) {
+    world.sum(values);
+    for (double& value : values) value /= world.size();
+  }
   return rates;
 }
 
 /// Of the fastest of a few updates on this rank alone, while the other ranks do the same.
-Rates measure_update(config::Config config, mpi::Communicator const& world, backend::Backend& backend) {
+Rates measure_update(config::Config const& config, mpi::Communicator const& world, backend::Backend& backend) {
   constexpr int updates = 4;  // the first of which finds caches and libraries cold
-  config.mesh.tensor = 1;
-  backend::ProfiledBackend timed{backend};
-  mesh::Mesh const mesh{mpi::Communicator::duplicate(MPI_COMM_SELF), timed, 1, config.model.kv_heads, false};
-  train::TrainingSession session{config, timed, mesh};
-  session.initialise();
-  train::BatchFeeder feeder{timed, config.train.sequence_length, session.micro_batch()};
-  config::JregConfig jreg = config.jreg;
-  jreg.warmup_steps = 0;
-  jreg.lambda = 0.1;  // the penalty's passes are part of what norms do
-  train::Updater updater{session, jreg, true, [&](std::int64_t step, std::int64_t micro) {
-                           return feeder.synthetic(config.run.seed, step + micro, session.micro_batch(),
-                                                   config.model.vocab);
-                         }};
+  backend::ProfiledBackend profiled{backend};
+  train::SyntheticRun run{config, mpi::Communicator::duplicate(MPI_COMM_SELF), profiled};
+  // With the penalty: its passes are part of what norms do.
+  train::Updater updater = run.updater(train::with_penalty(config.jreg), true);
   Rates rates;
   double fastest = 0;
   for (int update = 0; update < updates; ++update) {
     world.barrier();
-    timed.profile().clear();
-    auto const begin = Clock::now();
-    updater.update(update, false);
-    double const seconds = seconds_since(begin);
+    profiled.profile().clear();
+    double const seconds = train::timed_update(run, updater, update);
     if (update == 0 || (fastest > 0 && seconds >= fastest)) continue;
     fastest = seconds;
-    rates = rates_of(timed.profile().totals(), seconds);
+    rates = rates_of(profiled.profile().totals(), seconds);
   }
-  // All ranks plan with the same numbers: the mean.
-  std::vector<double> all{rates.flop.begin(), rates.flop.end()};
-  all.insert(all.end(), rates.bytes.begin(), rates.bytes.end());
-  all.push_back(rates.between);
-  world.sum(all);
-  for (double& value : all) value /= world.size();
-  std::copy_n(all.begin(), rates.flop.size(), rates.flop.begin());
-  std::copy_n(all.begin() + static_cast<std::ptrdiff_t>(rates.flop.size()), rates.bytes.size(), rates.bytes.begin());
-  rates.between = all.back();
-  return rates;
+  return mean(rates, world);
 }
 
 /// Seconds of an all-reduce of so many fp32 elements: the median of several.
@@ -151,40 +145,16 @@ double in_bounds(double share) {
   return std::clamp(share, 1e-6, 1.0);
 }
 
-}  // namespace
-
-Machine calibrate(config::Config const& config, mpi::Communicator const& world) {
-  auto const backend = backend::make_backend("cpu", world.split_node().rank());
-  Machine machine;
-  machine.name = fmt::format("{}, {}", host_name(), backend->description());
-  machine.backend = "cpu";
-  set_links(machine, world, *backend);
-  machine.memory_gb = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE)) / 1e9 /
-                      static_cast<double>(machine.ranks_per_node);
-  machine.host_memory_gb = machine.memory_gb * static_cast<double>(machine.ranks_per_node);
+void set_memory(Machine& machine, backend::Backend const& backend) {
+  double const node = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE)) / 1e9;
+  machine.host_memory_gb = node;
+  machine.memory_gb = node / static_cast<double>(machine.ranks_per_node);
   machine.reserve_gb = 0.1 * machine.memory_gb;
-  machine.logits_mb = static_cast<double>(backend->logits_bytes()) / (1 << 20);
+  machine.logits_mb = static_cast<double>(backend.logits_bytes()) / (1 << 20);
+}
 
-  auto const at = [](Work work) { return static_cast<std::size_t>(work); };
-  auto const compute = [&](char const* precision, DType dtype, double& peak, double& matrix, double& forward,
-                           double& backward) {
-    config::Config measured = config;
-    measured.run.precision = precision;
-    Rates const rates = measure_update(measured, world, *backend);
-    double gemm = train::measured_gemm_rate(*backend, dtype);
-    world.sum(std::span{&gemm, 1});
-    double const rate = std::max(gemm / world.size(), rates.flop.at(at(Work::product)));
-    peak = rate / 1e12;
-    matrix = in_bounds(rates.flop.at(at(Work::product)) / rate);
-    forward = in_bounds(rates.flop.at(at(Work::attention)) / rate);
-    backward = in_bounds(rates.flop.at(at(Work::attention_backward)) / rate);
-    return rates;
-  };
-  compute("bf16", DType::bf16, machine.bf16_tflops, machine.matrix_bf16, machine.attention_bf16,
-          machine.attention_backward_bf16);
-  Rates const rates = compute("fp32", DType::f32, machine.fp32_tflops, machine.matrix_fp32, machine.attention_fp32,
-                              machine.attention_backward_fp32);
-
+/// Shares of the fastest kind's rate, which caches may raise above the memory's own.
+void set_memory_rates(Machine& machine, Rates const& rates) {
   double bandwidth = 0;
   for (Work const work : {Work::norm, Work::rope, Work::swiglu, Work::classifier, Work::optimizer, Work::other}) {
     bandwidth = std::max(bandwidth, rates.bytes.at(at(work)));
@@ -197,6 +167,37 @@ Machine calibrate(config::Config const& config, mpi::Communicator const& world) 
   machine.classifier = share(Work::classifier);
   machine.optimizer = share(Work::optimizer);
   machine.other = share(Work::other);
+}
+
+}  // namespace
+
+Machine calibrate(config::Config const& config, mpi::Communicator const& world) {
+  auto const backend = backend::make_backend("cpu", world.split_node().rank());
+  Machine machine;
+  machine.name = fmt::format("{}, {}", host_name(), backend->description());
+  machine.backend = "cpu";
+  set_links(machine, world, *backend);
+  set_memory(machine, *backend);
+
+  auto const compute = [&](char const* precision, DType dtype, double& peak, double& matrix, double& forward,
+                           double& backward) {
+    config::Config measured = config;
+    measured.run.precision = precision;
+    Rates const rates = measure_update(measured, world, *backend);
+    std::array peaks{train::measured_gemm_rate(*backend, dtype), backend->arithmetic_peak(dtype)};
+    world.max(peaks);
+    double const rate = std::max({peaks[0], peaks[1], rates.flop.at(at(Work::product))});
+    peak = rate / 1e12;
+    matrix = in_bounds(rates.flop.at(at(Work::product)) / rate);
+    forward = in_bounds(rates.flop.at(at(Work::attention)) / rate);
+    backward = in_bounds(rates.flop.at(at(Work::attention_backward)) / rate);
+    return rates;
+  };
+  compute("bf16", DType::bf16, machine.bf16_tflops, machine.matrix_bf16, machine.attention_bf16,
+          machine.attention_backward_bf16);
+  Rates const rates = compute("fp32", DType::f32, machine.fp32_tflops, machine.matrix_fp32, machine.attention_fp32,
+                              machine.attention_backward_fp32);
+  set_memory_rates(machine, rates);
   machine.operation_us = 1e6 * rates.between;
   return machine;
 }

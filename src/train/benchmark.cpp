@@ -105,19 +105,6 @@ Measured measure(SyntheticRun& run, std::span<Kind> kinds, std::int64_t steps) {
   return measured;
 }
 
-void print_traffic(std::array<mesh::GroupTraffic, 4> const& traffic) {
-  fmt::print("\non the wire per update on the first rank, bytes\n{:<20}{:<16}{:>8}{:>16}{:>16}\n", "group", "", "calls",
-             "given", "sent in a ring");
-  for (mesh::GroupTraffic const& group : traffic) {
-    for (std::size_t kind = 0; kind < group.counts.kinds.size(); ++kind) {
-      backend::Traffic const& sum = group.counts.kinds.at(kind);
-      if (sum.calls == 0) continue;
-      fmt::print("{:<20}{:<16}{:>8}{:>16}{:>16}\n", group.group, backend::collective_names.at(kind), sum.calls,
-                 sum.handed_in, sum.wire);
-    }
-  }
-}
-
 void print_heading(SyntheticRun& run, Measured const& measured, std::int64_t bytes_at_start, std::size_t updates) {
   TrainingSession& session = run.session();
   mesh::Mesh const& mesh = run.mesh();
@@ -137,6 +124,19 @@ void print_heading(SyntheticRun& run, Measured const& measured, std::int64_t byt
       static_cast<double>(measured.tensor_bytes) / 1e6, static_cast<double>(session.model().activation_bytes()) / 1e6,
       session.config().train.recompute, static_cast<double>(measured.resident_bytes) / 1e6,
       static_cast<double>(measured.resident_bytes - bytes_at_start) / 1e6);
+}
+
+void print_traffic(std::array<mesh::GroupTraffic, 4> const& traffic) {
+  fmt::print("\non the wire per update on the first rank, bytes\n{:<20}{:<16}{:>8}{:>16}{:>16}\n", "group", "", "calls",
+             "given", "sent in a ring");
+  for (mesh::GroupTraffic const& group : traffic) {
+    for (std::size_t kind = 0; kind < group.counts.kinds.size(); ++kind) {
+      backend::Traffic const& sum = group.counts.kinds.at(kind);
+      if (sum.calls == 0) continue;
+      fmt::print("{:<20}{:<16}{:>8}{:>16}{:>16}\n", group.group, backend::collective_names.at(kind), sum.calls,
+                 sum.handed_in, sum.wire);
+    }
+  }
 }
 
 /// A share of a rate in percent; "-" where the rate is not known.

@@ -102,11 +102,11 @@ Observed observe(Case const& c, char const* recompute) {
   MaskedRun run{c, recompute};
   Observed observed;
   observed.activation_bytes = static_cast<std::int64_t>(run.session.model().activation_bytes());
-  std::int64_t const before = run.mesh.tensor().bytes_sent();
+  std::int64_t const before = run.mesh.tensor().traffic().total().handed_in;
   for (std::int64_t step = 0; step < 2; ++step) {  // the second with the gates and weights of the first
     observed.results.push_back(run.masked.update(step, false));
     observed.gradients.push_back(run.gradients());
-    if (step == 0) observed.sent_bytes = run.mesh.tensor().bytes_sent() - before;
+    if (step == 0) observed.sent_bytes = run.mesh.tensor().traffic().total().handed_in - before;
   }
   observed.weights = run.weights();
   return observed;
