@@ -30,11 +30,14 @@ ExportOptions parse_options(std::vector<std::string> const& arguments) {
   return options;
 }
 
-/// Whether a folder is what this command writes, and nothing that somebody trains in.
+/// Whether a folder is what this command writes: no other model's, and nothing that somebody trains in.
 bool is_export(fs::path const& folder) {
+  constexpr std::int64_t largest_card = std::int64_t{1} << 20;  // edits of it included
   std::error_code error;
-  return fs::exists(folder / "config.json", error) && !fs::exists(folder / "manifest.json", error) &&
-         !fs::exists(folder / "checkpoints", error);
+  fs::path const card = folder / "README.md";
+  if (!fs::is_regular_file(card, error) || !fs::exists(folder / "config.json", error)) return false;
+  if (fs::file_size(card, error) > static_cast<std::uintmax_t>(largest_card)) return false;
+  return store::read_text(card, largest_card).find(store::model_card_mark) != std::string::npos;
 }
 
 std::optional<DType> asked_type(std::string const& name) {

@@ -14,7 +14,7 @@ std::string front_matter() {
 }
 
 std::string origin(ModelCard const& card) {
-  std::string text = fmt::format("A Llama in Hugging Face's format, written by jreg {} ({}).", version(), commit());
+  std::string text = fmt::format("{} {} ({}).", model_card_mark, version(), commit());
   if (card.step > 0) text += fmt::format(" Trained for {} updates on {} tokens.", card.step, card.tokens);
   config::JregConfig const& jreg = card.config.jreg;
   if (card.step > 0 && jreg.lambda > 0) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "config/config.h"
 #include "store/trajectory.h"
@@ -23,5 +24,8 @@ struct ModelCard {
 /// The README.md, in Markdown with the front matter that model hubs read: the architecture, and displacement and jump
 /// rate of each layer as the last probe of the run found them.
 std::string model_card(ModelCard const& card);
+
+/// Stands in every card, and so tells a folder that was exported from any other model's.
+inline constexpr std::string_view model_card_mark = "A Llama in Hugging Face's format, written by jreg";
 
 }  // namespace jreg::store

@@ -147,7 +147,8 @@ class Export(Huggingface):
         self.assert_refused(self.export(run, "out", check=2), "--output out", "--overwrite")
         self.export(run / "checkpoints/step_00000000", "out", "--overwrite")
         self.assertNotEqual((folder / "model.safetensors").read_bytes(), before)
-        for foreign in ("run", "data", run / "checkpoints/step_00000004"):
+        shutil.copytree(REFERENCES / "grouped_heads", self.folder / "model")
+        for foreign in ("run", "data", run / "checkpoints/step_00000004", "model"):
             self.assert_refused(self.export(run, foreign, "--overwrite", check=2), "is no output of this command")
         (self.folder / "empty").mkdir()
         self.export(run, "empty")
