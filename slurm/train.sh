@@ -130,13 +130,13 @@ choose_launcher() {
 # Newest checkpoint's name; nothing where there is none.
 newest_checkpoint() { cat "${run}/checkpoints/latest" 2> /dev/null || true; }
 
-child='' warned=false
+child='' training=false warned=false
 # Ranks checkpoint on one SIGUSR1; a third signal would end them without.
 # shellcheck disable=SC2317  # traps call it
 warn_ranks() {
-  [[ ${warned} == false && -n ${child} ]] || return 0
+  [[ ${warned} == false ]] || return 0
   warned=true
-  kill -USR1 "${child}" 2> /dev/null || true
+  if [[ ${training} == true ]]; then kill -USR1 "${child}" 2> /dev/null || true; fi
 }
 
 # Runs a command to its end, whatever signals come meanwhile, and sets code.
@@ -151,12 +151,13 @@ run_to_end() {
   child=''
 }
 
-# mpirun's ranks do not see the signal that Slurm sends before the time limit: this one comes from here.
+# mpirun's ranks do not see the signal that Slurm sends before the time limit: this one comes from here, and not while
+# mpirun starts them.
 warn_before_the_end() {
   local end seconds
   end=$(date -d "$(field EndTime)" +%s 2> /dev/null) || return 0
   seconds=$((end - $(date +%s) - ${JREG_WARNING:-600}))
-  sleep $((seconds > 0 ? seconds : 0))
+  sleep $((seconds > 20 ? seconds : 20))
   kill -USR1 $$
 }
 
@@ -169,6 +170,12 @@ train() {
       return
     fi
   fi
+  if [[ ${warned} == true ]]; then
+    note "asked to end before training began"
+    code=85
+    return
+  fi
+  training=true
   if [[ ${launcher} == mpirun ]]; then
     warn_before_the_end > /dev/null &
     timer=$!

@@ -13,6 +13,7 @@ namespace {
 
 // A handler may touch nothing but this.
 volatile std::sig_atomic_t received = 0;
+bool ignored = false;  // from ignore_more() on
 
 void on_signal(int) {
   received = received + 1;
@@ -42,6 +43,7 @@ void take_signals(std::stop_token const& stop) {
 
 SignalWatch::SignalWatch() {
   received = 0;
+  ignored = false;
   set_handler(on_signal);
   taker_ = std::jthread{take_signals};  // before the signals are blocked here, so that they are not there
   sigset_t ours;
@@ -52,8 +54,13 @@ SignalWatch::SignalWatch() {
 
 SignalWatch::~SignalWatch() {
   taker_ = {};
-  set_handler(SIG_DFL);
+  if (!ignored) set_handler(SIG_DFL);
   pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
+
+void SignalWatch::ignore_more() noexcept {
+  ignored = true;
+  set_handler(SIG_IGN);
 }
 
 bool SignalWatch::raised() noexcept {

@@ -20,6 +20,9 @@ public:
 
   /// Whether this process was asked to end.
   static bool raised() noexcept;
+  /// The checkpoint that was asked for is there: from here on signals change nothing. Launchers send SIGTERM to ranks
+  /// that end a moment later than others, which would else count as one more.
+  static void ignore_more() noexcept;
   /// Whether any rank was; collective, and the same on every rank.
   static bool raised_anywhere(mpi::Communicator const& world);
 

@@ -288,6 +288,7 @@ void Trainer::complete_save_of_failed_run() {
 ExitCode Trainer::leave() {
   save(step_, false);
   complete_save();
+  SignalWatch::ignore_more();
   log::info("asked to end by a signal: checkpoint of step {} is complete; start again with --resume auto", step_);
   if (dynamics_) dynamics_->close();
   watchdog_.mark(Phase::ending, step_);

@@ -124,21 +124,19 @@ class Cases:
         return first, holder, second, end
 
     def without_pmix(self):
-        """As on a Slurm that was built without; SIGUSR1 then comes from the script, some seconds after the start."""
+        """As on a Slurm that was built without; SIGUSR1 then comes from the script."""
         shim = self.folder / "shim"
         shim.mkdir()
         (shim / "srun").write_text(f"#!/bin/sh\n[ \"$*\" = --mpi=list ] && echo 'none pmi2' && exit\n"
                                    f"exec {self.cluster.path_of('srun')} \"$@\"\n")
         (shim / "srun").chmod(0o755)
-        job = self.submit("without_pmix", "--time=1", JREG_WARNING="50", OMPI_MCA_odls_base_sigkill_timeout="3",
+        job = self.submit("without_pmix", "--time=1", JREG_WARNING="40", OMPI_MCA_odls_base_sigkill_timeout="3",
                           PATH=f"{shim}:{self.cluster.environment['PATH']}")
         job.wait_for_text("step=50 ")
-        with stopped(self.ranks_of_mpirun(job)):
-            time.sleep(10)
+        tasks = job.tasks("OMPI_COMM_WORLD_RANK")
+        with stopped(tasks.values()):
+            job.wait(lambda: all(pending(pid, signal.SIGUSR1) for pid in tasks.values()), "SIGUSR1")
         return job, job.wait_for_end()
-
-    def ranks_of_mpirun(self, job):
-        return list(job.tasks("OMPI_COMM_WORLD_RANK").values())
 
     def not_to_be_requeued(self):
         job = self.submit("not_requeued", "--no-requeue")
@@ -198,7 +196,7 @@ class Cases:
 
 CASES = [name for name, value in vars(Cases).items()
          if callable(value) and not name.startswith("_")
-         and name not in ("submit", "dead_node", "ranks_of_mpirun", "program", "options")]
+         and name not in ("submit", "dead_node", "program", "options")]
 
 
 class Slurm(unittest.TestCase):

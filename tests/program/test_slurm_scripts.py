@@ -160,6 +160,13 @@ class Scripts(unittest.TestCase):
         self.assertRegex(trained[0], r"^llama_170m.cfg .* --jreg.lambda 3 --jreg.lambda 0 --run.dir r/baseline$")
         self.assertRegex(trained[1], r"^llama_170m_jreg.cfg .* --jreg.lambda 3 --run.dir r/jreg$")
 
+    def test_a_signal_during_the_preflight_puts_the_job_back_at_once(self):
+        (self.folder / "bin/jreg").write_text("#!/bin/sh\necho --preflight\n")
+        (self.folder / "bin/srun").write_text('#!/bin/sh\n[ "$*" = --mpi=list ] && echo pmix && exit\n'
+                                              'echo "srun $*" >> calls; kill -USR1 $PPID; sleep 0.2\n')
+        code, told, calls = self.start()
+        self.assertEqual((code, len(calls), calls[-1]), (85, 2, "scontrol requeue 17"), told)
+
     def test_the_preflight_comes_first_and_its_failure_ends_the_job(self):
         (self.folder / "bin/jreg").write_text("#!/bin/sh\necho --preflight\n")
         _, _, calls = self.start()
