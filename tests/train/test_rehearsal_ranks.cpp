@@ -44,7 +44,7 @@ protected:
     return config;
   }
 
-  static Rehearsal rehearsal(config::Config const& config, TinyRun const& run) {
+  static train::Rehearsal rehearsal(config::Config const& config, TinyRun const& run) {
     return {config, run.world.size(), run.world.rank(), run.backend->logits_bytes()};
   }
 };
@@ -66,21 +66,22 @@ TEST_P(EveryMesh, TakesTheMemoryThatWasPlanned) {
   TinyRun run{config, MPI_COMM_WORLD};
   // TinyRun's own feeder knows nothing of documents; the trainer's does.
   std::size_t const before = run.backend->bytes_in_use();
-  BatchFeeder feeder{*run.backend,
-                     config.train.sequence_length,
-                     run.session.micro_batch(),
-                     {config.data.document_mask, config.data.eos}};
+  train::BatchFeeder feeder{*run.backend,
+                            config.train.sequence_length,
+                            run.session.micro_batch(),
+                            {config.data.document_mask, config.data.eos}};
   auto const feeders = static_cast<std::int64_t>(run.backend->bytes_in_use() - before);
   std::int64_t const plain_feeder = 2 * 4 * config.train.sequence_length * run.session.micro_batch();
   OneSample const file;
-  Evaluator const evaluator{run.session, feeder, file, data::Windows{file.tokens(), config.train.sequence_length}};
+  train::Evaluator const evaluator{run.session, feeder, file,
+                                   data::Windows{file.tokens(), config.train.sequence_length}};
   auto const held = static_cast<std::int64_t>(run.backend->bytes_in_use()) - plain_feeder;
 
-  Rehearsal const planned = rehearsal(config, run);
+  train::Rehearsal const planned = rehearsal(config, run);
   EXPECT_EQ(planned.memory_bytes(), held);
-  EXPECT_EQ(planned.host_bytes(), static_cast<std::int64_t>(Snapshot{run.session}.bytes()));
+  EXPECT_EQ(planned.host_bytes(), static_cast<std::int64_t>(train::Snapshot{run.session}.bytes()));
   std::int64_t sum = 0;
-  for (MemoryTerm const& term : planned.memory()) {
+  for (train::MemoryTerm const& term : planned.memory()) {
     EXPECT_GE(term.bytes, 0) << term.name;
     if (term.name == "tokens") {
       EXPECT_EQ(term.bytes, feeders);
@@ -96,8 +97,8 @@ TEST_P(EveryMesh, TakesTheMemoryThatWasPlanned) {
 TEST_P(EveryMesh, SendsTheBytesThatWerePlanned) {
   config::Config const config = EveryMesh::config();
   TinyRun run{config, MPI_COMM_WORLD};
-  Rehearsal planned = rehearsal(config, run);
-  planned.update(Measure::penalty);
+  train::Rehearsal planned = rehearsal(config, run);
+  planned.update(train::Measure::penalty);
   run.updater.update(0, false);
   auto const sent = run.mesh.traffic();
   auto const expected = planned.mesh().traffic();
