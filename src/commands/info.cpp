@@ -42,8 +42,9 @@ store::FileKind kind_of(std::string const& path) {
   std::optional<store::FileKind> const kind = store::kind_of(path);
   if (!kind) {
     throw UserError(
-        "{}: is none of jreg's files: give a run folder, a checkpoint folder, a dynamics.h5 or the prefix "
-        "of a token file",
+        "{}: is none of jreg's files: give a run folder, a checkpoint folder, a dynamics.h5, what jreg analyze wrote, "
+        "or "
+        "the prefix of a token file",
         path);
   }
   return *kind;
@@ -62,7 +63,9 @@ std::string info_help() {
   return "jreg info PATH...\n\n"
          "Prints what PATH is: a run folder, a checkpoint folder (step, tokens, mesh, parameters, hashes), a "
          "dynamics.h5\n"
-         "(rows, steps, last values) or a token file. Reads only; a run may be writing at the same time.\n";
+         "or what jreg analyze wrote (rows, steps, last values), or a token file. Reads only; a run may be writing at "
+         "the same\n"
+         "time.\n";
 }
 
 int verify(std::vector<std::string> const& arguments) {
@@ -90,7 +93,7 @@ std::string verify_help() {
   return "jreg verify PATH...\n\n"
          "Checks sizes and hashes of a checkpoint folder, of all checkpoints of a run folder or of one file of them, "
          "and\n"
-         "the structure of a dynamics.h5 or a token file. Names every damaged file and then returns 65.\n";
+         "the structure of a dynamics.h5, an analysis or a token file. Names every damaged file and then returns 65.\n";
 }
 
 }  // namespace jreg::commands

@@ -5,9 +5,12 @@
 
 #include <array>
 #include <limits>
+#include <sstream>
 
+#include "base/error.h"
 #include "base/version.h"
 #include "h5/attribute.h"
+#include "h5/dataset.h"
 #include "h5/file.h"
 #include "store/files.h"
 #include "store/table_io.h"
@@ -78,6 +81,23 @@ void write_analysis(std::filesystem::path const& path, KeyValues const& attribut
     h5::set_attribute(file.get(), "references", "arXiv:2601.18302");
     h5::close(std::move(file), beside);
   });
+}
+
+std::vector<AnalysedModel> read_analysis(hid_t file, std::filesystem::path const& path) {
+  constexpr std::size_t most_layers = 1'000'000;
+  std::vector<AnalysedModel> models;
+  std::istringstream names{h5::text_attribute(file, "models")};
+  for (std::string name; std::getline(names, name, ',');) {
+    h5::Group const group = h5::open_group(file, name);
+    h5::Extents const shape = h5::shape_of(h5::open_dataset(group.get(), "displacement"));
+    if (shape.size() != 2 || shape[1] < 1 || shape[1] > most_layers) {
+      throw DataError("{}: /{}/displacement is not (rows, layers)", path.string(), name);
+    }
+    auto const has = [&](char const* column) { return H5Lexists(group.get(), column, H5P_DEFAULT) > 0; };
+    models.emplace_back(name, static_cast<std::int64_t>(shape[1]), has("logit_lens_loss"), has("skip_layer_loss"));
+    read_table(file, name, models.back().rows);
+  }
+  return models;
 }
 
 }  // namespace jreg::store

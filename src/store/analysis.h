@@ -1,5 +1,7 @@
 #pragma once
 
+#include <hdf5.h>
+
 #include <filesystem>
 #include <span>
 #include <string>
@@ -41,5 +43,9 @@ inline constexpr char const* analysis_format = "jreg analysis";
 /// the paper's reference and `attributes`. The file is whole or not there. Throws SystemError.
 void write_analysis(std::filesystem::path const& path, KeyValues const& attributes,
                     std::span<AnalysedModel const> models);
+
+/// The models of such an open file, without their attributes. Throws DataError "<path>: ..." where a group or column is
+/// missing or does not fit the others.
+std::vector<AnalysedModel> read_analysis(hid_t file, std::filesystem::path const& path);
 
 }  // namespace jreg::store

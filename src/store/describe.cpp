@@ -1,6 +1,7 @@
 #include "store/describe.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <fstream>
@@ -11,6 +12,7 @@
 #include "h5/attribute.h"
 #include "h5/dataset.h"
 #include "h5/file.h"
+#include "store/analysis.h"
 #include "store/checkpoint.h"
 #include "store/table_io.h"
 
@@ -29,18 +31,25 @@ bool is_hdf5(fs::path const& file) {
   return start == signature;
 }
 
-/// A dynamics file with its rows; growing, left by a killed run, or closed.
-struct Dynamics {
+/// A file of tables with its rows: dynamics (growing, left by a killed run, or closed), or an analysis of models.
+struct Tables {
   h5::File file;
-  Trajectory trajectory;
+  std::optional<Trajectory> trajectory;  // of dynamics
+  std::vector<AnalysedModel> models;     // of an analysis
 };
 
-Dynamics read_dynamics(fs::path const& path) {
+Tables read_tables(fs::path const& path) {
   h5::initialize();
   try {
     h5::File file = h5::open_growing_file(path);
-    if (!h5::has_attribute(file.get(), "format") || h5::text_attribute(file.get(), "format") != DynamicsFile::format) {
-      throw DataError("{}: is an HDF5 file, but no dynamics file of jreg's", path.string());
+    std::string const format =
+        h5::has_attribute(file.get(), "format") ? h5::text_attribute(file.get(), "format") : std::string{};
+    if (format == analysis_format) {
+      std::vector<AnalysedModel> models = read_analysis(file.get(), path);
+      return {std::move(file), std::nullopt, std::move(models)};
+    }
+    if (format != DynamicsFile::format) {
+      throw DataError("{}: is an HDF5 file, but neither dynamics nor an analysis of jreg's", path.string());
     }
     h5::Group const train = h5::open_group(file.get(), "train");
     h5::Extents const shape = h5::shape_of(h5::open_dataset(train.get(), "displacement"));
@@ -48,7 +57,7 @@ Dynamics read_dynamics(fs::path const& path) {
       throw DataError("{}: /train/displacement is not (rows, layers)", path.string());
     }
     Trajectory trajectory = read_trajectory(file.get(), static_cast<std::int64_t>(shape[1]));
-    return {std::move(file), std::move(trajectory)};
+    return {std::move(file), std::move(trajectory), {}};
   } catch (SystemError const& error) {
     // The file is there and can be read: what HDF5 dislikes is inside it.
     throw DataError("{}: {}", path.string(), error.what());
@@ -74,26 +83,43 @@ std::string describe_trajectory(Trajectory const& trajectory) {
          describe_table("probe", trajectory.probe());
 }
 
-std::string text_of_dynamics(fs::path const& path) {
-  Dynamics const dynamics = read_dynamics(path);
-  hid_t const at = dynamics.file.get();
+std::string text_of_analysis(Tables const& tables, fs::path const& path) {
+  hid_t const at = tables.file.get();
+  std::string text =
+      fmt::format("{}: analysis of models\n", path.string()) + line("data", h5::text_attribute(at, "data"));
+  for (AnalysedModel const& model : tables.models) text += describe_table(model.name.c_str(), model.rows);
+  return text;
+}
+
+std::string text_of_dynamics(Tables const& tables, fs::path const& path) {
+  hid_t const at = tables.file.get();
   return fmt::format("{}: training dynamics of a run\n", path.string()) +
-         line("written by",
-              fmt::format("jreg {} ({})", h5::text_attribute(at, "version"), h5::text_attribute(at, "commit"))) +
          line("started", h5::text_attribute(at, "start_time")) + line("hosts", h5::text_attribute(at, "hosts")) +
-         line("layers", std::to_string(dynamics.trajectory.layers())) + describe_trajectory(dynamics.trajectory);
+         line("layers", std::to_string(tables.trajectory->layers())) + describe_trajectory(*tables.trajectory);
 }
 
-/// No hash vouches for a dynamics file, and HDF5 itself crashes on some that are damaged: read apart from this process.
-std::string describe_dynamics(fs::path const& path) {
-  return in_child_process(path.string(), [&] { return text_of_dynamics(path); });
-}
-
-std::string count_dynamics(fs::path const& path) {
+/// No hash vouches for a file of tables, and HDF5 itself crashes on some that are damaged: read apart from this
+/// process.
+std::string describe_tables(fs::path const& path) {
   return in_child_process(path.string(), [&] {
-    Trajectory const trajectory = read_dynamics(path).trajectory;
-    return fmt::format("{}: {} + {} + {} rows, whole in every column", path.string(), trajectory.train().rows(),
-                       trajectory.validation().rows(), trajectory.probe().rows());
+    Tables const tables = read_tables(path);
+    hid_t const at = tables.file.get();
+    return (tables.trajectory ? text_of_dynamics(tables, path) : text_of_analysis(tables, path)) +
+           line("written by",
+                fmt::format("jreg {} ({})", h5::text_attribute(at, "version"), h5::text_attribute(at, "commit")));
+  });
+}
+
+std::string count_rows(fs::path const& path) {
+  return in_child_process(path.string(), [&] {
+    Tables const tables = read_tables(path);
+    std::vector<std::int64_t> rows;
+    if (tables.trajectory) {
+      rows = {tables.trajectory->train().rows(), tables.trajectory->validation().rows(),
+              tables.trajectory->probe().rows()};
+    }
+    for (AnalysedModel const& model : tables.models) rows.push_back(model.rows.rows());
+    return fmt::format("{}: {} rows, whole in every column", path.string(), fmt::join(rows, " + "));
   });
 }
 
@@ -135,7 +161,7 @@ std::string describe_checkpoint(fs::path const& folder) {
 std::string describe_run(fs::path const& folder) {
   auto const checkpoints = list_checkpoints(folder);
   std::string text = fmt::format("{}: run folder, checkpoints: {}\n", folder.string(), checkpoints.size());
-  if (fs::path const dynamics = folder / "dynamics.h5"; fs::exists(dynamics)) text += describe_dynamics(dynamics);
+  if (fs::path const dynamics = folder / "dynamics.h5"; fs::exists(dynamics)) text += describe_tables(dynamics);
   if (auto const latest = find_latest(folder)) text += describe_checkpoint(*latest);
   return text;
 }
@@ -164,8 +190,8 @@ void verify_checkpoint(Verdict& verdict, fs::path const& folder) {
   }
 }
 
-void verify_dynamics(Verdict& verdict, fs::path const& path) {
-  note(verdict, [&] { return count_dynamics(path); });
+void verify_tables(Verdict& verdict, fs::path const& path) {
+  note(verdict, [&] { return count_rows(path); });
 }
 
 /// The manifest's entry of a file inside a checkpoint folder.
@@ -190,7 +216,7 @@ std::optional<FileKind> kind_of(fs::path const& path) {
   }
   fs::path const folder = fs::absolute(path, error).parent_path();
   if (fs::exists(folder / "manifest.json", error)) return FileKind::checkpoint_file;
-  if (is_hdf5(path) || path.filename() == "dynamics.h5") return FileKind::dynamics_file;
+  if (is_hdf5(path) || path.filename() == "dynamics.h5") return FileKind::table_file;
   return std::nullopt;
 }
 
@@ -200,8 +226,8 @@ std::string describe(fs::path const& path, FileKind kind) {
       return describe_run(path);
     case FileKind::checkpoint_folder:
       return describe_checkpoint(path);
-    case FileKind::dynamics_file:
-      return describe_dynamics(path);
+    case FileKind::table_file:
+      return describe_tables(path);
     case FileKind::checkpoint_file:
       break;
   }
@@ -214,13 +240,13 @@ Verdict verify(fs::path const& path, FileKind kind) {
   switch (kind) {
     case FileKind::run_folder:
       for (auto const& [step, folder] : list_checkpoints(path)) verify_checkpoint(verdict, folder);
-      if (fs::exists(path / "dynamics.h5")) verify_dynamics(verdict, path / "dynamics.h5");
+      if (fs::exists(path / "dynamics.h5")) verify_tables(verdict, path / "dynamics.h5");
       break;
     case FileKind::checkpoint_folder:
       verify_checkpoint(verdict, path);
       break;
-    case FileKind::dynamics_file:
-      verify_dynamics(verdict, path);
+    case FileKind::table_file:
+      verify_tables(verdict, path);
       break;
     case FileKind::checkpoint_file:
       note(verdict, [&] {
