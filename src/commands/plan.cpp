@@ -3,16 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
-#include <thread>
 
 #include "base/error.h"
-#include "base/log.h"
+#include "commands/ranks.h"
 #include "config/parse.h"
 #include "config/validate.h"
 #include "jump/weights.h"
-#include "mpi/session.h"
 #include "plan/calibrate.h"
 #include "plan/report.h"
 #include "store/files.h"
@@ -95,25 +92,15 @@ void print_plan(Request const& request, plan::Machine const& machine) {
   fmt::print("{}\n", plan::last_line(chosen));
 }
 
-/// Under MPI; errors are reported here, as in `jreg train`.
 int calibrate(Request const& request) {
-  int argc = 0;
-  char** argv = nullptr;
-  mpi::Session session{argc, argv};
-  log::set_rank(session.rank(), session.size());
-  try {
-    mpi::Communicator const world = mpi::Communicator::duplicate(MPI_COMM_WORLD);
+  return run_on_ranks([&](mpi::Communicator const& world) {
     plan::Machine const machine = plan::calibrate(request.config, world);
-    if (session.rank() == 0) {
+    if (world.rank() == 0) {
       store::replace_file(request.arguments.calibrate, plan::machine_text(machine));
       fmt::print("{}: {}\n", request.arguments.calibrate, machine.name);
     }
-    return static_cast<int>(ExitCode::done);
-  } catch (std::exception const& error) {
-    log::error(error);
-    if (session.size() == 1) return static_cast<int>(log::exit_code(error));
-    mpi::Session::abort(static_cast<int>(log::exit_code(error)));
-  }
+    return ExitCode::done;
+  });
 }
 
 int checked_plan(std::vector<std::string> const& arguments) {
@@ -148,11 +135,8 @@ int checked_plan(std::vector<std::string> const& arguments) {
 int plan(std::vector<std::string> const& arguments) {
   try {
     return checked_plan(arguments);
-  } catch (UserError const&) {
-    if (mpi::launched_rank() == 0) throw;
-    // Every rank of a calibration finds the same. The first one tells; launchers end all ranks once one has left.
-    std::this_thread::sleep_for(std::chrono::seconds{5});
-    return static_cast<int>(ExitCode::usage);
+  } catch (Error const& error) {
+    return refuse(error);  // every rank of a calibration finds the same
   }
 }
 

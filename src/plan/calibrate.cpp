@@ -183,7 +183,6 @@ Machine calibrate(config::Config const& config, mpi::Communicator const& world) 
                            double& backward) {
     config::Config measured = config;
     measured.run.precision = precision;
-    measured.mesh.tensor = 1;
     Rates const rates = measure_update(measured, world, *backend);
     std::array peaks{train::measured_gemm_rate(*backend, dtype), backend->arithmetic_peak(dtype)};
     world.max(peaks);

@@ -1,6 +1,7 @@
 #include "plan/timeline.h"
 
 #include <algorithm>
+
 #include "base/error.h"
 
 namespace jreg::plan {
