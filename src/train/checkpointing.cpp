@@ -124,11 +124,11 @@ void check_changes(config::Config const& config, store::KeyValues const& stored,
 
 }  // namespace
 
-void check_same_run(config::Config const& config, store::KeyValues const& stored,
-                    std::vector<std::string> const& allowed) {
+void check_same_run(config::Config const& config, store::KeyValues const& stored, std::string const& allowed) {
+  std::string const listed = "," + allowed + ",";
   check_changes(
       config, stored, "give --allow-change KEY[,KEY] to change what is not the architecture",
-      [&](std::string const& key) { return changes_freely(key) || std::ranges::find(allowed, key) != allowed.end(); });
+      [&](std::string const& key) { return changes_freely(key) || listed.find("," + key + ",") != std::string::npos; });
 }
 
 void check_same_architecture(config::Config const& config, store::KeyValues const& stored) {

@@ -38,10 +38,9 @@ void check_same_architecture(config::Config const& config, store::KeyValues cons
 
 /// Throws UserError listing the keys in which `config` differs from the checkpoint's and that change the mathematics.
 /// Keys of mesh.*, log.*, eval.*, probe.*, checkpoint.*, run.dir, run.backend, run.step_deadline, run.drift_interval,
-/// train.micro_batch and train.recompute change freely (and are logged); keys in `allowed` too, unless they are the
-/// architecture's.
-void check_same_run(config::Config const& config, store::KeyValues const& stored,
-                    std::vector<std::string> const& allowed);
+/// train.micro_batch and train.recompute change freely (and are logged); keys in `allowed` (--allow-change, with
+/// commas) too, unless they are the architecture's.
+void check_same_run(config::Config const& config, store::KeyValues const& stored, std::string const& allowed);
 
 store::Retention retention_of(config::RecordConfig const& record);
 

@@ -6,6 +6,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "store/checkpoint.h"
+#include "train/checkpointing.h"
 
 namespace jreg::train {
 namespace {
@@ -38,6 +40,16 @@ template <class Counts> std::int64_t count_saves(SpaceNeed const& need, Counts&&
 }
 
 }  // namespace
+
+SpaceNeed need_of(config::Config const& config, std::int64_t parameters, std::int64_t step, std::int64_t last) {
+  return {.parameters = parameters,
+          .layers = config.model.layers,
+          .step = step,
+          .updates = std::max<std::int64_t>(0, last - step),
+          .interval = config.record.checkpoint_interval,
+          .retention = retention_of(config.record),
+          .existing = static_cast<std::int64_t>(store::list_checkpoints(config.run.dir).size())};
+}
 
 std::int64_t checkpoint_bytes(SpaceNeed const& need) {
   constexpr std::int64_t bytes_per_parameter = 12;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 
+#include "config/config.h"
 #include "store/retention.h"
 
 namespace jreg::train {
@@ -17,6 +18,9 @@ struct SpaceNeed {
   store::Retention retention;
   std::int64_t existing = 0;  // complete checkpoints that are there
 };
+
+/// Of a run of this config that goes on from `step` and ends at `last`, in the run folder as it is.
+SpaceNeed need_of(config::Config const& config, std::int64_t parameters, std::int64_t step, std::int64_t last);
 
 /// Bytes of one checkpoint: weights and two moments in fp32, and the history of `updates` updates.
 std::int64_t checkpoint_bytes(SpaceNeed const& need);

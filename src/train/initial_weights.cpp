@@ -37,6 +37,10 @@ void check_architecture(config::ModelConfig ours, config::ModelConfig theirs, st
 
 }  // namespace
 
+void check_initial_model(config::ModelConfig const& config, std::filesystem::path const& model) {
+  check_architecture(config, store::open_model(model).config.model, model);
+}
+
 void load_initial_weights(TrainingSession& session, std::filesystem::path const& model) {
   store::ModelFiles const files = store::open_model(model);
   check_architecture(session.config().model, files.config.model, model);

@@ -53,12 +53,15 @@ Check speed(mpi::Communicator const& world, backend::Backend& backend, DType dty
 void check_needs(config::Config const& config, mpi::Communicator const& world, std::span<Facts const> facts,
                  std::size_t logits_bytes, Report& report) {
   Rehearsal const rehearsal{config, world.size(), world.rank(), logits_bytes};
-  std::vector<std::int64_t> needed(facts.size(), 0);
-  needed[static_cast<std::size_t>(world.rank())] = rehearsal.memory_bytes() + rehearsal.host_bytes();
-  world.sum(std::span{needed});
-  // A rank's file holds what its copy for checkpoints does. The first rank's numbers are everybody's but for some rows.
-  report.add(check_limits(facts, needed.front(), rehearsal.host_bytes()));
-  report.add(check_memory(facts, needed));
+  auto const own = static_cast<std::size_t>(world.rank());
+  std::vector<std::int64_t> memory(facts.size(), 0);  // by rank
+  std::vector<std::int64_t> files(facts.size(), 0);   // by rank: its file holds what its copy for checkpoints does
+  memory[own] = rehearsal.memory_bytes() + rehearsal.host_bytes();
+  files[own] = rehearsal.host_bytes();
+  world.sum(std::span{memory});
+  world.sum(std::span{files});
+  report.add(check_limits(facts, std::ranges::max(memory), std::ranges::max(files)));
+  report.add(check_memory(facts, memory));
 }
 
 /// Whether ranks, program and options are right: without that nothing else can be found out.

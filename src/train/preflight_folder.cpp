@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <map>
 #include <optional>
-#include <sstream>
 #include <thread>
 #include <vector>
 
@@ -20,6 +19,7 @@
 #include "store/files.h"
 #include "train/checkpointing.h"
 #include "train/disk_space.h"
+#include "train/initial_weights.h"
 
 namespace jreg::train::preflight {
 namespace fs = std::filesystem;
@@ -68,22 +68,18 @@ private:
   fs::path file_;
 };
 
-std::vector<std::string> split(std::string const& text) {
-  std::vector<std::string> parts;
-  std::istringstream stream{text};
-  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
-  return parts;
-}
-
-/// The step that the run would go on from; refuses what resuming would refuse.
+/// The step that the run would go on from; refuses what resuming, or beginning with given weights, would refuse.
 std::int64_t first_step(config::Config const& config, TrainArguments const& arguments) {
   Start const start = choose_start(config.run.dir, arguments.resume, arguments.fork);
-  if (start.checkpoints.empty()) return 0;
+  if (start.checkpoints.empty()) {
+    if (!arguments.init.empty()) check_initial_model(config.model, arguments.init);
+    return 0;
+  }
   store::State const state = store::read_manifest(start.checkpoints.front()).state;
   if (start.fork) {
     check_same_architecture(config, state.config);
   } else {
-    check_same_run(config, state.config, split(arguments.allow_change));
+    check_same_run(config, state.config, arguments.allow_change);
   }
   return state.step;
 }
@@ -91,16 +87,9 @@ std::int64_t first_step(config::Config const& config, TrainArguments const& argu
 void check_run(config::Config const& config, TrainArguments const& arguments) {
   store::RunLock::require_free(config.run.dir);
   check_run_dir(config.run.dir, arguments.resume, !arguments.fork.empty() || !arguments.init.empty());
+  std::int64_t const parameters = model::declare_parameters(config.model, {}, false).registry.global_size();
   std::int64_t const step = first_step(config, arguments);
-  std::int64_t const last =
-      arguments.stop_at >= 0 ? std::min(arguments.stop_at, config.train.steps) : config.train.steps;
-  check_space(config.run.dir, {.parameters = model::declare_parameters(config.model, {}, false).registry.global_size(),
-                               .layers = config.model.layers,
-                               .step = step,
-                               .updates = std::max<std::int64_t>(0, last - step),
-                               .interval = config.record.checkpoint_interval,
-                               .retention = retention_of(config.record),
-                               .existing = static_cast<std::int64_t>(store::list_checkpoints(config.run.dir).size())});
+  check_space(config.run.dir, need_of(config, parameters, step, arguments.last_step(config.train.steps)));
 }
 
 /// What a call of `action` fails with; empty where it does not.

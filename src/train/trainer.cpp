@@ -25,11 +25,11 @@
 namespace jreg::train {
 namespace {
 
-std::vector<std::string> split(std::string const& text, char separator) {
-  std::vector<std::string> parts;
+std::vector<std::string> lines_of(std::string const& text) {
+  std::vector<std::string> lines;
   std::istringstream stream{text};
-  for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
-  return parts;
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
 }
 
 char const* name_of(double not_finite) {
@@ -117,7 +117,7 @@ Start Trainer::choose_start() const {
     for (std::filesystem::path const& folder : start.checkpoints) chosen += "\n" + folder.string();
   });
   mesh_.world().broadcast(chosen, 0);
-  std::vector<std::string> const lines = split(chosen, '\n');
+  std::vector<std::string> const lines = lines_of(chosen);
   return {{lines.begin() + 1, lines.end()}, lines.front() == "fork"};
 }
 
@@ -157,7 +157,7 @@ void Trainer::resume_from(std::filesystem::path const& folder, bool fork) {
     if (fork) {
       check_same_architecture(config_, state.config);
     } else {
-      check_same_run(config_, state.config, split(arguments_.allow_change, ','));
+      check_same_run(config_, state.config, arguments_.allow_change);
     }
     restore(session_, reader);
     session_.adamw().set_updates(state.adamw_steps);
@@ -189,7 +189,7 @@ void Trainer::open_records() {
   mesh_.world().sum(std::span{&rate, 1});
   std::set<std::string> const hosts{hosts_.begin(), hosts_.end()};
   store::agree_on_first(mesh_.world(), [&] {
-    refuse_small_disk();
+    check_space(config_.run.dir, need_of(config_, session_.store().registry().global_size(), step_, last_step()));
     folder_->write_config(config::ini_text(config::options_of(config_)));
     dynamics_.emplace(
         folder_->dynamics_file(),
@@ -204,21 +204,6 @@ void Trainer::open_records() {
                     folder_ ? &*folder_ : nullptr);
   log_header();
   log::info("matrix product rate of all ranks: {:.1f} GFLOP/s", rate / 1e9);
-}
-
-void Trainer::refuse_small_disk() const {
-  auto const existing = static_cast<std::int64_t>(store::list_checkpoints(config_.run.dir).size());
-  check_space(config_.run.dir, {.parameters = session_.store().registry().global_size(),
-                                .layers = config_.model.layers,
-                                .step = step_,
-                                .updates = std::max<std::int64_t>(0, last_step() - step_),
-                                .interval = config_.record.checkpoint_interval,
-                                .retention = retention_of(config_.record),
-                                .existing = existing});
-}
-
-std::int64_t Trainer::last_step() const {
-  return arguments_.stop_at >= 0 ? std::min(arguments_.stop_at, config_.train.steps) : config_.train.steps;
 }
 
 ExitCode Trainer::run() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
 
@@ -36,6 +37,9 @@ struct TrainArguments {
   bool benchmark = false;
   std::int64_t benchmark_steps = 10;
   bool profile = false;
+
+  /// The step that a run of so many updates ends at.
+  std::int64_t last_step(std::int64_t steps) const { return stop_at >= 0 ? std::min(stop_at, steps) : steps; }
 
   template <class Visit> void each(Visit&& visit) {
     using config::Rule;
@@ -92,7 +96,6 @@ private:
   void resume_from_first_good(Start const& start);
   void resume_from(std::filesystem::path const& folder, bool fork);
   void open_records();
-  void refuse_small_disk() const;
   void log_header() const;
 
   void record(std::int64_t step, UpdateResult const& result);
@@ -105,7 +108,7 @@ private:
   void complete_save();
   void complete_save_of_failed_run();
   ExitCode leave();
-  std::int64_t last_step() const;
+  std::int64_t last_step() const { return arguments_.last_step(config_.train.steps); }
   store::Trajectory const* saved_trajectory() const noexcept { return first_rank() ? &trajectory_ : nullptr; }
   bool first_rank() const noexcept { return mesh_.world().rank() == 0; }
 

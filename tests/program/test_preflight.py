@@ -62,6 +62,12 @@ class Preflight(support.ProgramTest):
                 self.assert_error(self.preflight(check=2, **changes), part)
         self.assert_error(self.preflight("--benchmark", check=2), "--benchmark")
 
+    def test_weights_to_begin_with_are_looked_at(self):
+        parent = self.train("parent", checkpoint__interval=6)
+        self.preflight("--init", parent)
+        self.assert_error(self.preflight("--init", parent, check=2, model__ffn=64), "model.ffn = 64", "put model.ffn = 48")
+        self.assert_error(self.preflight("--init", "nowhere", check=2), "nowhere: is not there")
+
     def test_as_many_ranks_as_slurm_says(self):
         os.environ["SLURM_NTASKS"] = "3"
         self.addCleanup(os.environ.pop, "SLURM_NTASKS")
