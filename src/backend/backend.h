@@ -9,6 +9,7 @@
 #include "backend/collective.h"
 #include "backend/ops.h"
 #include "backend/tensor.h"
+#include "base/error.h"
 
 namespace jreg::backend {
 

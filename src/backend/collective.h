@@ -6,6 +6,7 @@
 
 #include "backend/tensor.h"
 #include "backend/traffic.h"
+#include "base/error.h"
 
 namespace jreg::backend {
 

@@ -4,7 +4,7 @@
 
 #include "base/bfloat16.h"
 #include "base/dtype.h"
-#include "base/error.h"
+#include "base/expect.h"
 
 namespace jreg::backend {
 

@@ -30,4 +30,8 @@ void throw_errno(std::string const& action, std::string const& path, std::source
 InternalError::InternalError(std::string const& text, std::source_location where)
     : Error{ExitCode::internal, fmt::format("internal error at {}: {}", place(where), text)} {}
 
+void broken_invariant(char const* what, std::source_location where) {
+  throw InternalError{what, where};
+}
+
 }  // namespace jreg

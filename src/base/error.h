@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/exit_code.h"
+#include "base/expect.h"
 
 namespace jreg {
 
@@ -68,12 +69,7 @@ public:
   InternalError(std::string const& text, std::source_location where);
 };
 
-/// Checks an invariant. `what` names it and its values.
-inline void expect(bool holds, char const* what, std::source_location where = std::source_location::current()) {
-  if (!holds) throw InternalError{what, where};
-}
-
-/// The same with two values to show.
+/// Checks an invariant that two values are equal, and shows them where they are not.
 template <class A, class B>
 void expect_equal(A const& a, B const& b, char const* what,
                   std::source_location where = std::source_location::current()) {

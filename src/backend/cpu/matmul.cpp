@@ -1,6 +1,7 @@
 #include "backend/cpu/matmul.h"
 
 #include "backend/cpu/convert.h"
+#include "base/error.h"
 
 namespace jreg::backend::cpu {
 

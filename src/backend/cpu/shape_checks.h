@@ -1,6 +1,7 @@
 #pragma once
 
 #include "backend/tensor.h"
+#include "base/error.h"
 
 namespace jreg::backend::cpu {
 

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "backend/cuda/workspace.h"
+
+namespace jreg::backend::cuda {
+
+/// What an operation runs with.
+struct Context {
+  cudaStream_t stream = nullptr;
+  Workspace* workspace = nullptr;
+  int multiprocessors = 0;    // of the GPU, to size grids that stay resident
+  bool deterministic = true;  // the same call gives the same bits
+};
+
+}  // namespace jreg::backend::cuda

@@ -1,0 +1,57 @@
+#pragma once
+
+#include "backend/cuda/context.h"
+#include "backend/cuda/matmul.h"
+#include "backend/ops.h"
+
+namespace jreg::backend::cuda {
+
+/// The operations as kernels on one stream; a call returns once its kernels are in the queue.
+class CudaOps : public Ops {
+public:
+  /// Both outlive this.
+  CudaOps(Context const& context, MatrixProducts& products) : context_{context}, products_{products} {}
+
+  void linear(Tensor const& x, Tensor const& w, Tensor const& y) override;
+  void linear_input_gradient(Tensor const& dy, Tensor const& w, Tensor const& dx, bool accumulate) override;
+  void linear_weight_gradient(Tensor const& dy, Tensor const& x, Tensor const& dw) override;
+
+  void embedding(Tensor const& tokens, Tensor const& table, std::int64_t first_row, Tensor const& out) override;
+  void embedding_backward(Tensor const& tokens, Tensor const& dout, std::int64_t first_row,
+                          Tensor const& dtable) override;
+
+  void residual_norm(ResidualNorm const& args) override;
+  void norm_again(Tensor const& hidden, Tensor const& gain, Tensor const& rstd, Tensor const& normed) override;
+  void norm_backward(NormBackward const& args) override;
+
+  void rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine,
+            Tensor const& sine, Direction direction) override;
+  void attention(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
+                 Tensor const& log_sum_exp) override;
+  void attention_backward(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
+                          Tensor const& log_sum_exp, Tensor const& dout, Tensor const& dqkv) override;
+
+  void swiglu(Tensor const& gate_up, Tensor const& out) override;
+  void swiglu_backward(Tensor const& gate_up, Tensor const& dout, Tensor const& out) override;
+
+  void logits_max(Tensor const& logits, std::int64_t first, std::int64_t vocab, Tensor const& maximum) override;
+  void logits_sum(Tensor const& logits, std::int64_t first, std::int64_t vocab, Tensor const& maximum,
+                  Tensor const& targets, Tensor const& sums) override;
+  void logits_gradient(Tensor const& logits, std::int64_t first, std::int64_t vocab, Tensor const& maximum,
+                       Tensor const& sums, Tensor const& targets, float scale) override;
+  void add_token_losses(Tensor const& sums, Tensor const& loss) override;
+
+  void add_angular_sums(AngularRows const& rows, Tensor const& previous_norm, Tensor const& sums) override;
+  void add_histogram(Tensor const& displacement, Tensor const& counts) override;
+
+  void adamw(AdamW const& args) override;
+  void add_squares(Tensor const& values, Tensor const& sum) override;
+  void zero(Tensor const& values) override;
+  void copy(Tensor const& from, Tensor const& to) override;
+
+private:
+  Context const& context_;
+  MatrixProducts& products_;
+};
+
+}  // namespace jreg::backend::cuda
