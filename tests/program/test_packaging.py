@@ -21,6 +21,7 @@ LIBRARIES = {
     "nlohmann_json": ("nlohmann-json", "nlohmann_json"), "PkgConfig": ("pkgconfig", "pkgconf"),
     "OneDNN": ("onednn", "oneDNN"), "sentencepiece": ("sentencepiece", "SentencePiece"), "xxhash": ("xxhash", "xxHash"),
     "OpenMP": (None, None),  # the compiler's own
+    "CUDAToolkit": (None, None),  # optional: cuda-release
 }
 
 

@@ -298,7 +298,7 @@ class Slurm(unittest.TestCase):
         job, end = self.outcome("as_it_stands")
         self.assertIn(f"2 node(s) x {GPUS} rank(s) x 1 thread(s), {GPUS} GPU(s) per node", job.text())
         self.assertEqual(end, ("FAILED", 2, 0), job.text())
-        self.assertEqual(job.text().count("no CUDA backend"), 1, job.text())
+        self.assertEqual(job.text().count("built without CUDA"), 1, job.text())
 
     def test_every_rank_sees_all_gpus_of_its_node(self):
         job, end = self.outcome("places")
