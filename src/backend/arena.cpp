@@ -11,10 +11,10 @@ Tensor Placer::tensor(DType dtype, std::int64_t rows, std::int64_t columns) {
   return placed;
 }
 
-Arena::Arena(Backend& backend, std::function<void(Placer&)> const& place) {
+Arena::Arena(Backend& backend, std::function<void(Placer&)> const& place, std::string const& what) {
   Placer measure{nullptr};
   place(measure);
-  buffer_ = Buffer{backend, measure.used_};
+  buffer_ = Buffer{backend, measure.used_, what};
   Placer hand_out{static_cast<char*>(buffer_.data())};
   place(hand_out);
   expect_equal(hand_out.used_, measure.used_, "an arena is laid out twice alike");

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 
 #include "backend/backend.h"
 #include "backend/tensor.h"
@@ -25,7 +26,8 @@ class Arena {
 public:
   Arena() = default;
   /// Calls `place` twice: once to measure, once to hand out the memory. It must ask for the same tensors both times.
-  Arena(Backend& backend, std::function<void(Placer&)> const& place);
+  /// `what` it holds ("activations") is named where there is not enough memory.
+  Arena(Backend& backend, std::function<void(Placer&)> const& place, std::string const& what = "tensors");
 
   std::size_t bytes() const noexcept { return buffer_.bytes(); }
 

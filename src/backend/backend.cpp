@@ -7,6 +7,11 @@ namespace jreg::backend {
 Buffer::Buffer(Backend& backend, std::size_t bytes)
     : backend_{&backend}, data_{backend.allocate(bytes)}, bytes_{bytes} {}
 
+Buffer::Buffer(Backend& backend, std::size_t bytes, std::string const& what) try : Buffer{backend, bytes} {
+} catch (OutOfMemory const& error) {
+  throw OutOfMemory{error, what};
+}
+
 Buffer::Buffer(Buffer&& from) noexcept
     : backend_{std::exchange(from.backend_, nullptr)},
       data_{std::exchange(from.data_, nullptr)},

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backend/collective.h"
 #include "backend/ops.h"
@@ -15,11 +16,23 @@ namespace jreg::backend {
 
 class Backend;
 
+/// A backend has not as much memory as it is asked for; exit code 2: another start would not help. The text is a line
+/// on what was asked for, is in use and is free.
+class OutOfMemory : public Error {
+public:
+  explicit OutOfMemory(std::string const& text) : Error{ExitCode::usage, text} {}
+  /// The same of memory that was to hold `what`.
+  OutOfMemory(OutOfMemory const& error, std::string const& what)
+      : Error{ExitCode::usage, "no memory for " + what + ": " + error.what()} {}
+};
+
 /// Owns memory of a backend; move-only. The backend must outlive it.
 class Buffer {
 public:
   Buffer() = default;
   Buffer(Backend& backend, std::size_t bytes);
+  /// The same for `what` ("gradients"), which the OutOfMemory names.
+  Buffer(Backend& backend, std::size_t bytes, std::string const& what);
   Buffer(Buffer&& from) noexcept;
   Buffer& operator=(Buffer from) noexcept;
   ~Buffer();
@@ -31,6 +44,12 @@ private:
   Backend* backend_ = nullptr;
   void* data_ = nullptr;
   std::size_t bytes_ = 0;
+};
+
+/// A library or driver that all ranks should have in the same version.
+struct LibraryVersion {
+  std::string name;
+  std::string version;
 };
 
 /// Where a training step runs. The seam between CPU and CUDA: everything above works on Tensors through it.
@@ -47,10 +66,11 @@ public:
   virtual std::unique_ptr<Collective> connect(MPI_Comm group) = 0;
 
   /// Memory aligned to at least 64 bytes (CPU: 2 MiB pages where the system gives them). Contents are undefined.
-  /// Throws SystemError when there is not enough.
+  /// Throws SystemError or OutOfMemory when there is not enough.
   virtual void* allocate(std::size_t bytes) = 0;
   virtual void deallocate(void* memory, std::size_t bytes) noexcept = 0;
-  /// Between host memory and this backend's; ordered with the operations, and complete on return.
+  /// Between host memory and this backend's; ordered with the operations. On return the host memory may be used again,
+  /// and holds what was asked for.
   virtual void copy_to_host(void* host, void const* memory, std::size_t bytes) = 0;
   virtual void copy_from_host(void* memory, void const* host, std::size_t bytes) = 0;
   /// Waits until all operations so far are done.
@@ -76,6 +96,13 @@ public:
   /// none.
   virtual void record_profile(bool /*on*/) {}
 
+  /// Versions that should be the same on all ranks; as many on each.
+  virtual std::vector<LibraryVersion> library_versions() const { return {}; }
+
+  /// Breaks off exchanges with other ranks that hang; any thread may call it. Whoever waits for one, or begins another,
+  /// gets a SystemError with exit code 75.
+  virtual void abandon() noexcept {}
+
   /// Bytes that allocate() handed out and that are still held, and their peak.
   virtual std::size_t bytes_in_use() const = 0;
   virtual std::size_t peak_bytes() const = 0;
@@ -96,10 +123,14 @@ private:
 /// Whether this build has a backend of that name; the machine may still lack what it runs on.
 bool has_backend(std::string const& name);
 
-/// Throws UserError when this build has no backend of that name, saying how to build it.
-void require_backend(std::string const& name);
+/// Throws UserError when this build has no backend of that name, or none that exchanges between ranks by `collective`
+/// (run.collective, of the cuda backend), saying how to build it.
+void require_backend(std::string const& name, std::string const& collective = "mpi");
 
-/// "cpu" or "cuda". Throws UserError when this build has no such backend, saying how to build it.
-std::unique_ptr<Backend> make_backend(std::string const& name, int node_local_rank);
+/// "cpu" or "cuda". Throws UserError when this build has no such backend, saying how to build it. `collective`: how
+/// ranks of the cuda backend exchange: "nccl" between GPUs, each of one rank, or "mpi" by way of the hosts; the cpu
+/// backend has MPI alone.
+std::unique_ptr<Backend> make_backend(std::string const& name, int node_local_rank,
+                                      std::string const& collective = "mpi");
 
 }  // namespace jreg::backend

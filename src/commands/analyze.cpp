@@ -18,6 +18,7 @@
 #include "mpi/session.h"
 #include "store/agree.h"
 #include "store/analysis.h"
+#include "train/devices.h"
 #include "train/inspection.h"
 
 namespace jreg::commands {
@@ -171,7 +172,7 @@ ExitCode run(mpi::Communicator const& world, std::vector<ModelGroup> const& foun
     std::optional<Subject> subject;
     store::agree(world, [&] { subject.emplace(open_subject(group, world.size(), arguments)); });
     data.insert(subject->stream->name());
-    if (!backend) backend = backend::make_backend(subject->config().run.backend, world.split_node().rank());
+    if (!backend) backend = train::start_backend(subject->config().run, world);
     models.push_back(look_at(group, *subject, world, *backend));
   }
   store::agree_on_first(world, [&] {
@@ -192,7 +193,7 @@ std::vector<ModelGroup> check(std::vector<std::string> const& arguments) {
   for (ModelGroup const& group : groups) {
     Subject const subject = open_subject(group, mpi::launched_ranks(), arguments);
     data::check_tokens(*subject.stream, subject.config().model.vocab);
-    backend::require_backend(subject.config().run.backend);
+    backend::require_backend(subject.config().run.backend, subject.config().run.collective);
   }
   return groups;
 }

@@ -19,6 +19,7 @@
 #include "data/text_bytes.h"
 #include "mpi/session.h"
 #include "store/agree.h"
+#include "train/devices.h"
 #include "train/inspection.h"
 
 namespace jreg::commands {
@@ -193,7 +194,7 @@ ExitCode run(mpi::Communicator const& world, std::string folder, std::vector<std
   std::optional<Subject> opened;
   store::agree(world, [&] { opened.emplace(open_subject(folder, world.size(), arguments)); });
   Subject& subject = *opened;
-  auto const backend = backend::make_backend(subject.config().run.backend, world.split_node().rank());
+  auto const backend = train::start_backend(subject.config().run, world);
   train::Inspection inspection{subject.config(), world, *backend, *subject.stream, *subject.windows};
   log::info("{}: {} parameters, {}, {}, {} sequences at a time; memory of this rank's tensors: {:.1f} MB", folder,
             inspection.parameters(), inspection.mesh().description(), subject.config().run.precision,
@@ -219,7 +220,7 @@ std::string check(std::vector<std::string> const& arguments) {
   Subject const subject = open_subject(folder, mpi::launched_ranks(), arguments);
   data::check_tokens(*subject.stream, subject.config().model.vocab);
   if (asked.bytes == 0 && asked.tokenizer != "auto") data::make_tokenizer(asked.tokenizer);
-  backend::require_backend(subject.config().run.backend);
+  backend::require_backend(subject.config().run.backend, subject.config().run.collective);
   return folder;
 }
 

@@ -22,6 +22,7 @@ config::Config config_of_files(store::ModelFiles const& files, std::int64_t rank
   }
   config.mesh.zero1 = false;
   config.run.backend = config::RunConfig{}.backend;  // a run's machine may have had another
+  config.run.collective = config::RunConfig{}.collective;
   return config;
 }
 

@@ -46,6 +46,9 @@ struct InspectOptions {
     visit("run.precision", config.run.precision, precisions, "long for --precision");
     visit("backend", config.run.backend, Rule::one_of({"cpu", "cuda"}), "where it runs: cpu or cuda");
     visit("run.backend", config.run.backend, Rule::one_of({"cpu", "cuda"}), "long for --backend");
+    visit("collective", config.run.collective, Rule::one_of({"nccl", "mpi"}),
+          "how ranks exchange on the cuda backend: nccl, or mpi, where several ranks may share a GPU");
+    visit("run.collective", config.run.collective, Rule::one_of({"nccl", "mpi"}), "long for --collective");
     visit("jreg.final_state", config.jreg.final_state, Rule::one_of({"block", "normed"}),
           "the last hidden state in statistics: the last block's output, or that after the final RMSNorm");
     config.data.each_of_reading(visit);

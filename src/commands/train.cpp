@@ -16,6 +16,7 @@
 #include "jump/weights.h"
 #include "mpi/session.h"
 #include "train/benchmark.h"
+#include "train/devices.h"
 #include "train/preflight.h"
 #include "train/profiled_steps.h"
 #include "train/signals.h"
@@ -33,6 +34,7 @@ struct Request {
   template <class Visit> void each(Visit&& visit) {
     arguments.each(visit);
     visit("backend", config.run.backend, config::Rule::one_of({"cpu", "cuda"}), "short for --run.backend");
+    visit("collective", config.run.collective, config::Rule::one_of({"nccl", "mpi"}), "short for --run.collective");
     visit("precision", config.run.precision, config::Rule::one_of({"auto", "fp32", "bf16"}),
           "short for --run.precision");
     config.each(visit);
@@ -60,12 +62,12 @@ void check(Request& request) {
   jump::depth_weights(config.jreg.weights, config.jreg.penalty, config.model.layers);
   train::check_start_options(request.arguments.resume, request.arguments.fork, request.arguments.init);
   if (!request.arguments.benchmark) check_data(config);
-  backend::require_backend(config.run.backend);
   if (train::profiled_steps(request.arguments.profile_steps) && config.run.backend != "cuda") {
     throw UserError(
         "--profile-steps {}: only run.backend = cuda has a profiler to tell; on the CPU use --benchmark --profile",
         request.arguments.profile_steps);
   }
+  backend::require_backend(config.run.backend, config.run.collective);
 }
 
 /// Sets the options from the config file that the arguments name, then from the arguments.
@@ -120,12 +122,17 @@ int run(Request const& request) {
   train::Watchdog watchdog{request.arguments.benchmark ? 0 : request.config.run.step_deadline, mpi::launched_rank()};
   return run_on_ranks([&](mpi::Communicator const& world) {
     if (world.size() != mpi::launched_ranks()) config::validate(request.config, world.size());
-    auto const backend = backend::make_backend(request.config.run.backend, world.split_node().rank());
-    if (request.arguments.benchmark) {
+    auto const backend = train::start_backend(request.config.run, world);
+    train::Watchdog::OnHang const abandon{watchdog, [&] { backend->abandon(); }};
+    try {
+      if (!request.arguments.benchmark) {
+        return train::Trainer{request.config, request.arguments, world, *backend, watchdog}.run();
+      }
       train::benchmark(request.config, world, *backend, request.arguments.benchmark_steps, request.arguments.profile);
-      return ExitCode::done;
+    } catch (backend::OutOfMemory const& error) {
+      throw train::with_needs(error, request.config, world, backend->logits_bytes());
     }
-    return train::Trainer{request.config, request.arguments, world, *backend, watchdog}.run();
+    return ExitCode::done;
   });
 }
 

@@ -13,6 +13,7 @@ struct RunConfig {
   std::string dir = "runs/run";
   std::int64_t seed = 1;
   std::string backend = "cpu";
+  std::string collective = "nccl";
   std::string precision = "auto";
   double step_deadline = 1800;
   std::int64_t drift_interval = 100;
@@ -21,6 +22,9 @@ struct RunConfig {
     visit("run.dir", dir, Rule::any(), "folder of the run: config.cfg, log.jsonl, dynamics.h5, checkpoints/");
     visit("run.seed", seed, Rule::at_least(0), "seed of initial weights and data order");
     visit("run.backend", backend, Rule::one_of({"cpu", "cuda"}), "where the step runs: cpu or cuda");
+    visit("run.collective", collective, Rule::one_of({"nccl", "mpi"}),
+          "how ranks exchange under run.backend cuda: nccl, from GPU to GPU, each rank with one of its own; or mpi, by "
+          "way of the hosts' memory, slower, but several ranks may share a GPU. The cpu backend always uses MPI");
     visit("run.precision", precision, Rule::one_of({"auto", "fp32", "bf16"}),
           "type of weights and activations in the step: fp32, bf16 (fp32 master weights), or auto = fp32 on cpu, "
           "bf16 on cuda");

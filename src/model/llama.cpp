@@ -43,7 +43,8 @@ Llama::Llama(config::ModelConfig const& config, LlamaParameters index, LlamaOpti
                                            options.with_backward, options.recompute);
                cosine_ = placer.tensor(DType::f32, dims_.sequence, dims_.head_size / 2);
                sine_ = placer.tensor(DType::f32, dims_.sequence, dims_.head_size / 2);
-             }},
+             },
+             "activations"},
       now_{whole_},
       context_{backend.ops(), exchange_, dims_, store_, cosine_, sine_},
       head_{context_, mesh_, index_.head} {

@@ -28,11 +28,13 @@ AdamW::AdamW(config::OptimConfig const& config, backend::Backend& backend, mesh:
     auto const parts = params::rows_inside(store.registry(), range);
     owned_.insert(owned_.end(), parts.begin(), parts.end());
   }
-  arena_ = backend::Arena{backend, [&](backend::Placer& placer) {
+  arena_ = backend::Arena{backend,
+                          [&](backend::Placer& placer) {
                             first_ = placer.tensor(DType::f32, 1, elements);
                             second_ = placer.tensor(DType::f32, 1, elements);
                             if (has_master_) master_ = placer.tensor(DType::f32, 1, elements);
-                          }};
+                          },
+                          has_master_ ? "moments and master weights" : "moments"};
   for (Tensor const& values : {first_, second_, master_}) {
     if (values) backend_.ops().zero(values);
   }

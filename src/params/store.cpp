@@ -14,10 +14,10 @@ using backend::Tensor;
 Store::Store(backend::Backend& backend, Registry registry, DType dtype, bool with_gradients)
     : registry_{std::move(registry)}, dtype_{dtype} {
   auto const elements = static_cast<std::size_t>(registry_.flat_size());
-  weights_ = backend::Buffer{backend, elements * size_of(dtype_)};
+  weights_ = backend::Buffer{backend, elements * size_of(dtype_), "weights"};
   backend.ops().zero(flat_weights({0, registry_.flat_size()}));
   if (with_gradients) {
-    gradients_ = backend::Buffer{backend, elements * size_of(DType::f32)};
+    gradients_ = backend::Buffer{backend, elements * size_of(DType::f32), "gradients"};
     backend.ops().zero(flat_gradients({0, registry_.flat_size()}));
   }
 }

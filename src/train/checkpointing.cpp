@@ -21,8 +21,8 @@ bool changes_freely(std::string const& key) {
   for (char const* const prefix : {"mesh.", "log.", "eval.", "probe.", "checkpoint."}) {
     if (key.starts_with(prefix)) return true;
   }
-  return key == "run.dir" || key == "run.backend" || key == "run.step_deadline" || key == "run.drift_interval" ||
-         key == "train.micro_batch" || key == "train.recompute";
+  return key == "run.dir" || key == "run.backend" || key == "run.collective" || key == "run.step_deadline" ||
+         key == "run.drift_interval" || key == "train.micro_batch" || key == "train.recompute";
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "mesh/mesh.h"
+#include "train/devices.h"
 #include "train/machine.h"
 #include "train/preflight_checks.h"
 #include "train/preflight_folder.h"
@@ -73,6 +74,17 @@ bool launch_is_good(std::span<Facts const> facts, Report& report) {
   return report.code() == ExitCode::done;
 }
 
+/// Whether ranks can exchange what is on their devices: without that there is no mesh of them.
+bool devices_are_good(mpi::Communicator const& world, backend::Backend const& backend,
+                      std::span<std::string const> hosts, Report& report) {
+  report.add(check_devices(world.all_gather(backend.exclusive_device()), hosts, backend.name()));
+  std::vector<backend::LibraryVersion> const own = backend.library_versions();
+  for (backend::LibraryVersion const& library : own) {
+    report.add(check_version(library.name, world.all_gather(library.version), hosts));
+  }
+  return report.code() == ExitCode::done;
+}
+
 void check_groups(mpi::Communicator const& world, backend::Backend& backend, mesh::Mesh const& mesh,
                   config::Config const& config, std::span<std::string const> hosts, std::function<void()> const& mark,
                   Report& report) {
@@ -111,13 +123,17 @@ ExitCode run(Request const& request, mpi::Communicator const& world, Watchdog& w
     return report.code();
   }
   std::vector<std::string> const hosts = hosts_of(facts);
-  auto const backend = backend::make_backend(config.run.backend, world.split_node().rank());
+  auto const backend = open_backend(config.run, world);
+  Watchdog::OnHang const abandon{watchdog, [&] { backend->abandon(); }};
+  if (!devices_are_good(world, *backend, hosts, report)) {
+    report.conclude();
+    return report.code();
+  }
   mesh::Mesh const mesh{world, *backend, static_cast<int>(config.mesh.tensor), config.model.kv_heads,
                         config.mesh.sequence_parallel};
   report.add(check_data(facts));
   report.add(check_hosts(facts, static_cast<int>(config.mesh.tensor)));
   report.add(check_cores(facts));
-  report.add(check_devices(world.all_gather(backend->exclusive_device()), hosts, backend->name()));
   check_needs(config, world, facts, backend->logits_bytes(), report);
   report.add(check_clocks(clock_differences(world, hosts), hosts));
   mark();

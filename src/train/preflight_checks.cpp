@@ -76,6 +76,18 @@ std::vector<std::vector<int>> ranks_by_host(std::span<std::string const> hosts) 
   return ranks;
 }
 
+/// Ranks whose version is not the usual one.
+void compare_versions(std::string const& library, std::vector<std::string> const& versions,
+                      std::span<std::string const> hosts, Check& check) {
+  std::vector<int> const odd = odd_ranks(versions);
+  for (auto const& group : groups_of(odd, versions)) {
+    std::size_t const usual = usual_rank(odd);
+    check.change(fmt::format("{}: has {} '{}', rank {} on host {} '{}'; install the same on every host",
+                             ranks_text(group, hosts), library, versions[static_cast<std::size_t>(group.front())],
+                             usual, hosts[usual], versions[usual]));
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> hosts_of(std::span<Facts const> facts) {
@@ -123,18 +135,15 @@ Check check_libraries(std::span<Facts const> facts) {
   std::vector<std::string> const hosts = hosts_of(facts);
   Check check{.name = "libraries",
               .good = fmt::format("{}; HDF5 {}, the same on every rank", facts.front().mpi, facts.front().hdf5)};
-  auto const compare = [&](char const* name, std::string Facts::*member) {
-    auto const values = values_of(facts, [&](Facts const& rank) { return rank.*member; });
-    std::vector<int> const odd = odd_ranks(values);
-    for (auto const& group : groups_of(odd, values)) {
-      std::size_t const usual = usual_rank(odd);
-      check.change(fmt::format("{}: has {} '{}', rank {} on host {} '{}'; install the same on every host",
-                               ranks_text(group, hosts), name, values[static_cast<std::size_t>(group.front())], usual,
-                               hosts[usual], values[usual]));
-    }
-  };
-  compare("the MPI library", &Facts::mpi);
-  compare("HDF5", &Facts::hdf5);
+  compare_versions("the MPI library", values_of(facts, [](Facts const& rank) { return rank.mpi; }), hosts, check);
+  compare_versions("HDF5", values_of(facts, [](Facts const& rank) { return rank.hdf5; }), hosts, check);
+  return check;
+}
+
+Check check_version(std::string const& library, std::span<std::string const> versions,
+                    std::span<std::string const> hosts) {
+  Check check{.name = "libraries", .good = fmt::format("{} {}, the same on every rank", library, versions.front())};
+  compare_versions(library, {versions.begin(), versions.end()}, hosts, check);
   return check;
 }
 
@@ -219,8 +228,10 @@ Check check_devices(std::span<std::string const> devices, std::span<std::string 
   if (!users.empty()) check.good += fmt::format(", {} devices, one for each rank", users.size());
   for (auto const& [device, ranks] : users) {
     if (ranks.size() > 1) {
-      check.change(fmt::format("{}: share device {}; start as many ranks per host as it has devices",
-                               ranks_text(ranks, hosts), device));
+      check.change(
+          fmt::format("{}: share device {}; start as many ranks per host as it has devices, let every rank see all of "
+                      "them (--gpus-per-node, not --gpus-per-task), or exchange with --run.collective mpi",
+                      ranks_text(ranks, hosts), device));
     }
   }
   return check;

@@ -33,6 +33,9 @@ Check check_limits(std::span<Facts const> facts, std::int64_t needed_bytes, std:
 Check check_memory(std::span<Facts const> facts, std::span<std::int64_t const> needed);
 /// No device twice. `devices` by rank, as Backend::exclusive_device() names them.
 Check check_devices(std::span<std::string const> devices, std::span<std::string const> hosts, char const* backend);
+/// The same version of `library` everywhere; `versions` by rank.
+Check check_version(std::string const& library, std::span<std::string const> versions,
+                    std::span<std::string const> hosts);
 /// Seconds that the clock of each rank's host is ahead of the first rank's, by rank.
 Check check_clocks(std::span<double const> ahead, std::span<std::string const> hosts);
 /// Floating point operations a second, by rank: much slower ones are told of.

@@ -7,7 +7,10 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <future>
+#include <memory>
 #include <mutex>
+#include <thread>
 
 #include "base/exit_code.h"
 #include "base/host.h"
@@ -84,6 +87,32 @@ std::string Watchdog::line(double silent) const {
       phase_.load() == Phase::preflight ? "a preflight's patience" : "run.step_deadline", deadline_);
 }
 
+double Watchdog::patience(double deadline) noexcept {
+  return std::min(3.0, deadline);
+}
+
+Watchdog::OnHang::OnHang(Watchdog& watchdog, std::function<void()> action) : watchdog_{watchdog} {
+  std::scoped_lock const lock{watchdog_.on_hang_mutex_};
+  watchdog_.on_hang_ = std::move(action);
+}
+
+Watchdog::OnHang::~OnHang() {
+  std::scoped_lock const lock{watchdog_.on_hang_mutex_};
+  watchdog_.on_hang_ = nullptr;
+}
+
+void Watchdog::break_off() {
+  auto const over = std::make_shared<std::promise<void>>();
+  auto const waited_for = over->get_future();
+  // It may hang as well, so nobody joins it: the process ends in any case.
+  std::thread{[this, over] {
+    std::scoped_lock const lock{on_hang_mutex_};
+    if (on_hang_) on_hang_();
+    over->set_value();
+  }}.detach();
+  waited_for.wait_for(std::chrono::duration<double>{patience(deadline_)});
+}
+
 void Watchdog::watch(std::stop_token const& stop) {
   std::chrono::duration<double> const tick{std::clamp(deadline_ / 8, 0.01, 1.0)};
   std::mutex mutex;
@@ -108,6 +137,7 @@ void Watchdog::watch(std::stop_token const& stop) {
       told = true;
       told_at = silent;
     } else if (told && silent > told_at + grace(deadline_)) {
+      break_off();
       ::_exit(static_cast<int>(ExitCode::retry));
     }
   }

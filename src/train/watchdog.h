@@ -2,6 +2,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
+#include <mutex>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -37,6 +39,20 @@ public:
   Watchdog& operator=(Watchdog const&) = delete;
   ~Watchdog() = default;
 
+  /// What is done for a rank that hangs before its process ends, in a thread of its own and for no longer than
+  /// patience(): break off exchanges, so that devices are free again. As long as this lives; its end waits for it.
+  class OnHang {
+  public:
+    OnHang(Watchdog& watchdog, std::function<void()> action);
+    OnHang(OnHang const&) = delete;
+    OnHang& operator=(OnHang const&) = delete;
+    ~OnHang();
+
+  private:
+    Watchdog& watchdog_;
+  };
+  static double patience(double deadline) noexcept;
+
   /// This rank is alive, in `phase` on its way to `step` updates. Costs a few stores: call it often.
   void mark(Phase phase, std::int64_t step) noexcept;
   /// The same, in the phase and step of the last mark.
@@ -51,6 +67,7 @@ public:
 private:
   void watch(std::stop_token const& stop);
   std::string line(double silent) const;
+  void break_off();
 
   double deadline_;
   int rank_;
@@ -58,7 +75,9 @@ private:
   std::atomic<std::uint64_t> marks_ = 0;
   std::atomic<Phase> phase_ = Phase::start_up;
   std::atomic<std::int64_t> step_ = 0;
-  std::jthread thread_;  // the last member: it uses the others
+  std::mutex on_hang_mutex_;
+  std::function<void()> on_hang_;  // null: nothing
+  std::jthread thread_;            // the last member: it uses the others
 };
 
 }  // namespace jreg::train

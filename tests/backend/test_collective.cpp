@@ -1,29 +1,85 @@
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <cstring>
 #include <numeric>
+#include <set>
+#include <thread>
 #include <vector>
 
 #include "backend/backend.h"
 #include "backend/cpu/cpu_collective.h"
 #include "base/random.h"
+#include "mpi/communicator.h"
 
 namespace jreg::backend {
 namespace {
 
-/// The largest number of elements in one MPI call: the usual one, and one so small that every call is cut.
-class CollectiveTest : public testing::TestWithParam<std::int64_t> {
-protected:
-  CollectiveTest() : backend_{make_backend("cpu", 0)}, group_{MPI_COMM_WORLD, GetParam()} {}
+/// What a collective is made of: backend, how its ranks exchange, and the largest number of elements in one MPI call:
+/// the usual one, or one so small that every call is cut.
+struct Way {
+  char const* name;
+  char const* backend;
+  char const* collective;
+  std::int64_t largest_call = cpu::CpuCollective::default_largest_call;
+};
 
-  Collective& group() { return group_; }
-  int rank() const { return group_.rank(); }
-  int size() const { return group_.size(); }
-
-  template <class T> static Tensor tensor(std::vector<T>& values, std::int64_t rows = 1) {
-    return {values.data(), dtype_of<T>(), rows, static_cast<std::int64_t>(values.size()) / rows};
+/// Values in a backend's memory.
+template <class T> class Values {
+public:
+  Values(Backend& backend, std::vector<T> const& values)
+      : backend_{&backend}, buffer_{backend, values.size() * sizeof(T)}, size_{values.size()} {
+    backend.copy_from_host(buffer_.data(), values.data(), buffer_.bytes());
   }
+  Tensor tensor(std::int64_t rows = 1) const {
+    return {buffer_.data(), dtype_of<T>(), rows, static_cast<std::int64_t>(size_) / rows};
+  }
+  std::vector<T> get() const {
+    std::vector<T> values(size_);
+    backend_->copy_to_host(values.data(), buffer_.data(), buffer_.bytes());
+    return values;
+  }
+
+private:
+  Backend* backend_;
+  Buffer buffer_;
+  std::size_t size_;
+};
+
+int world_rank() {
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  return rank;
+}
+
+/// Whether two ranks have a device that each must have for itself.
+bool devices_are_shared(Backend const& backend) {
+  auto const devices = mpi::Communicator::duplicate(MPI_COMM_WORLD).all_gather(backend.exclusive_device());
+  std::set<std::string> const distinct{devices.begin(), devices.end()};
+  return !devices.front().empty() && distinct.size() < devices.size();
+}
+
+class CollectiveTest : public testing::TestWithParam<Way> {
+protected:
+  void SetUp() override {
+    Way const& way = GetParam();
+    try {
+      backend_ = make_backend(way.backend, world_rank(), way.collective);
+    } catch (UserError const& error) {
+      GTEST_SKIP() << error.what();
+    }
+    if (devices_are_shared(*backend_)) GTEST_SKIP() << "fewer GPUs than ranks";
+    if (way.largest_call != cpu::CpuCollective::default_largest_call) {
+      group_ = std::make_unique<cpu::CpuCollective>(MPI_COMM_WORLD, way.largest_call);
+    } else {
+      group_ = backend_->connect(MPI_COMM_WORLD);
+    }
+  }
+
+  Backend& backend() { return *backend_; }
+  Collective& group() { return *group_; }
+  int rank() const { return group_->rank(); }
+  int size() const { return group_->size(); }
+
+  template <class T> Values<T> values(std::vector<T> const& from) { return {*backend_, from}; }
   /// Rank's element i of a stream of small integers: sums are exact in every type and order.
   static double number(int rank, std::size_t i) {
     return static_cast<double>((i * 7 + static_cast<std::size_t>(rank) * 3) % 11) - 5;
@@ -60,63 +116,70 @@ protected:
   }
 
   template <class T> void all_reduces() {
-    auto values = own<T>(101);
-    group().all_reduce(tensor(values), Reduction::sum);
-    for (std::size_t i = 0; i < values.size(); ++i) EXPECT_EQ(back(values[i]), sum(i));
-    values = own<T>(101);
-    group().all_reduce(tensor(values), Reduction::max);
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      double largest = number(0, i);
-      for (int r = 1; r < size(); ++r) largest = std::max(largest, number(r, i));
-      EXPECT_EQ(back(values[i]), largest);
+    auto const summed = values(own<T>(101));
+    group().all_reduce(summed.tensor(), Reduction::sum);
+    auto const sums = summed.get();
+    for (std::size_t i = 0; i < sums.size(); ++i) EXPECT_EQ(back(sums[i]), sum(i));
+    auto const compared = values(own<T>(101));
+    group().all_reduce(compared.tensor(), Reduction::max);
+    auto const largest = compared.get();
+    for (std::size_t i = 0; i < largest.size(); ++i) {
+      double expected = number(0, i);
+      for (int r = 1; r < size(); ++r) expected = std::max(expected, number(r, i));
+      EXPECT_EQ(back(largest[i]), expected);
     }
-    values = own<T>(101);
-    auto const pending = group().begin_all_reduce(tensor(values));
+    auto const begun = values(own<T>(101));
+    auto const pending = group().begin_all_reduce(begun.tensor());
     pending->finish();
     EXPECT_TRUE(pending->progress());
-    for (std::size_t i = 0; i < values.size(); ++i) EXPECT_EQ(back(values[i]), sum(i));
+    auto const later = begun.get();
+    for (std::size_t i = 0; i < later.size(); ++i) EXPECT_EQ(back(later[i]), sum(i));
   }
 
   template <class T> void scatters_and_gathers() {
     std::int64_t const rows = 3;
-    auto full = own<T>(static_cast<std::size_t>(rows * size() * 5));
-    std::vector<T> part(static_cast<std::size_t>(rows * 5));
-    group().reduce_scatter(tensor(full, rows * size()), tensor(part, rows));
-    for (std::size_t i = 0; i < part.size(); ++i) {
-      EXPECT_EQ(back(part[i]), sum(static_cast<std::size_t>(rank()) * part.size() + i));
+    auto const full = values(own<T>(static_cast<std::size_t>(rows * size() * 5)));
+    auto const part = values(std::vector<T>(static_cast<std::size_t>(rows * 5)));
+    group().reduce_scatter(full.tensor(rows * size()), part.tensor(rows));
+    auto const scattered = part.get();
+    for (std::size_t i = 0; i < scattered.size(); ++i) {
+      EXPECT_EQ(back(scattered[i]), sum(static_cast<std::size_t>(rank()) * scattered.size() + i));
     }
     for (bool const in_place : {false, true}) {
-      std::vector<T> gathered(full.size(), from<T>(-9));
-      Tensor const whole = tensor(gathered, rows * size());
-      Tensor const mine = whole.row_range(rank() * rows, (rank() + 1) * rows);
-      if (in_place) std::memcpy(mine.data, part.data(), part.size() * sizeof(T));
-      group().all_gather(in_place ? mine : tensor(part, rows), whole);
+      auto const whole = values(std::vector<T>(full.get().size(), from<T>(-9)));
+      Tensor const mine = whole.tensor(rows * size()).row_range(rank() * rows, (rank() + 1) * rows);
+      if (in_place) backend_->copy_from_host(mine.data, scattered.data(), scattered.size() * sizeof(T));
+      group().all_gather(in_place ? mine : part.tensor(rows), whole.tensor(rows * size()));
+      auto const gathered = whole.get();
       for (std::size_t i = 0; i < gathered.size(); ++i) EXPECT_EQ(back(gathered[i]), sum(i));
     }
   }
 
-  template <class T> void uneven_pieces() {
-    auto const counts = uneven();
+  template <class T> void pieces(std::vector<std::int64_t> const& counts) {
     auto const total = static_cast<std::size_t>(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}));
     auto const begin =
         static_cast<std::size_t>(std::accumulate(counts.begin(), counts.begin() + rank(), std::int64_t{0}));
     auto const count = static_cast<std::size_t>(counts[static_cast<std::size_t>(rank())]);
-    auto values = own<T>(total);
-    auto const scattered = group().begin_reduce_scatter(tensor(values), counts);
+    auto const whole = values(own<T>(total));
+    auto const scattered = group().begin_reduce_scatter(whole.tensor(), counts);
     while (!scattered->progress()) {
     }
     scattered->finish();
-    for (std::size_t i = begin; i < begin + count; ++i) EXPECT_EQ(back(values[i]), sum(i));
+    auto reduced = whole.get();
+    for (std::size_t i = begin; i < begin + count; ++i) EXPECT_EQ(back(reduced[i]), sum(i));
     for (std::size_t i = 0; i < total; ++i) {
-      if (i < begin || i >= begin + count) values[i] = from<T>(-9);
+      if (i < begin || i >= begin + count) reduced[i] = from<T>(-9);
     }
-    auto const gathered = group().begin_all_gather(tensor(values), counts);
+    auto const again = values(reduced);
+    auto const gathered = group().begin_all_gather(again.tensor(), counts);
     gathered->finish();
-    for (std::size_t i = 0; i < total; ++i) EXPECT_EQ(back(values[i]), sum(i));
+    auto const result = again.get();
+    for (std::size_t i = 0; i < total; ++i) EXPECT_EQ(back(result[i]), sum(i));
   }
 
+private:
   std::unique_ptr<Backend> backend_;
-  cpu::CpuCollective group_;
+  std::unique_ptr<Collective> group_;
 };
 
 TEST_P(CollectiveTest, AllReduceGivesSumAndMaximumInEveryType) {
@@ -132,82 +195,127 @@ TEST_P(CollectiveTest, ReduceScatterAndAllGatherCutByRows) {
   scatters_and_gathers<double>();
 }
 
-TEST_P(CollectiveTest, UnevenPiecesScatterAndGatherInPlace) {
-  uneven_pieces<float>();
-  uneven_pieces<bfloat16>();
+TEST_P(CollectiveTest, PiecesScatterAndGatherInPlace) {
+  pieces<float>(uneven());
+  pieces<bfloat16>(uneven());
+  pieces<float>(std::vector<std::int64_t>(static_cast<std::size_t>(size()), 7));
 }
 
 TEST_P(CollectiveTest, BroadcastComesFromItsRoot) {
   for (int root = 0; root < size(); ++root) {
-    auto values = own<float>(33);
-    group().broadcast(tensor(values), root);
-    for (std::size_t i = 0; i < values.size(); ++i) EXPECT_EQ(back(values[i]), number(root, i));
+    auto const sent = values(own<float>(33));
+    group().broadcast(sent.tensor(), root);
+    auto const received = sent.get();
+    for (std::size_t i = 0; i < received.size(); ++i) EXPECT_EQ(back(received[i]), number(root, i));
   }
 }
 
 TEST_P(CollectiveTest, SumsOfBf16RoundToNearest) {
   // Steps at 1 are 2^-7: three quarters of one round up to a whole one.
-  std::vector<bfloat16> values{to_bfloat16(rank() == 0 ? 1.0F : 0x1.8p-8F)};
-  group().all_reduce(tensor(values), Reduction::sum);
+  auto const one = values(std::vector<bfloat16>{to_bfloat16(rank() == 0 ? 1.0F : 0x1.8p-8F)});
+  group().all_reduce(one.tensor(), Reduction::sum);
+  float const result = to_float(one.get()[0]);
   float const step = 0x1p-7F;
   float const exact = 1.0F + static_cast<float>(size() - 1) * 0x1.8p-8F;
-  EXPECT_NEAR(to_float(values[0]), exact, static_cast<float>(size()) * step / 2);
+  EXPECT_NEAR(result, exact, static_cast<float>(size()) * step / 2);
   if (size() == 2) {
-    EXPECT_EQ(to_float(values[0]), 1.0F + step);
+    EXPECT_EQ(result, 1.0F + step);
   }
 }
 
 TEST_P(CollectiveTest, EveryRankAndEveryRunGetsTheSameBits) {
+  std::vector<float> numbers(10007);
+  RandomStream const stream{1, "values" + std::to_string(rank())};
+  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<float>(stream.normal(i));
   auto const run = [&] {
-    std::vector<float> values(10007);
-    RandomStream const stream{1, "values" + std::to_string(rank())};
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(stream.normal(i));
-    auto const pending = group().begin_all_reduce(tensor(values));
-    pending->finish();
-    return values;
+    auto const reduced = values(numbers);
+    group().begin_all_reduce(reduced.tensor())->finish();
+    return reduced.get();
   };
   auto const once = run();
   EXPECT_EQ(once, run());
-  std::vector<float> of_first = once;
-  group().broadcast(tensor(of_first), 0);
-  EXPECT_EQ(once, of_first);
+  auto const of_first = values(once);
+  group().broadcast(of_first.tensor(), 0);
+  EXPECT_EQ(once, of_first.get());
 }
 
 TEST_P(CollectiveTest, ManyMayBeUnderWayAtOnce) {
-  std::vector<std::vector<float>> buckets;
+  std::vector<Values<float>> buckets;
   std::vector<std::unique_ptr<Pending>> pending;
-  for (std::size_t b = 0; b < 5; ++b) buckets.push_back(own<float>(1000 + b));
-  for (auto& bucket : buckets) pending.push_back(group().begin_all_reduce(tensor(bucket)));
-  for (auto const& one : pending) {
-    one->progress();
-    one->finish();
+  for (std::size_t b = 0; b < 5; ++b) buckets.push_back(values(own<float>(1000 + b)));
+  for (auto const& bucket : buckets) pending.push_back(group().begin_all_reduce(bucket.tensor()));
+  // In another order on every rank: what has begun must not depend on who asks first.
+  for (std::size_t i = 0; i < pending.size(); ++i) {
+    pending[(i + static_cast<std::size_t>(rank())) % pending.size()]->progress();
   }
+  for (auto const& one : pending) one->finish();
   for (auto const& bucket : buckets) {
-    for (std::size_t i = 0; i < bucket.size(); ++i) EXPECT_EQ(back(bucket[i]), sum(i));
+    auto const result = bucket.get();
+    for (std::size_t i = 0; i < result.size(); ++i) EXPECT_EQ(back(result[i]), sum(i));
   }
+}
+
+TEST_P(CollectiveTest, KeepsTheOrderOfOperationsAndOfCallsBothWays) {
+  // Written by an operation just before it travels, travelling aside and at once, and read just after.
+  std::size_t const count = 3000;
+  auto const from = values(own<float>(count));
+  auto const first = values(std::vector<float>(count));
+  auto const second = values(std::vector<float>(count));
+  for (int round = 0; round < 3; ++round) {
+    backend().ops().copy(from.tensor(), first.tensor());
+    auto const pending = group().begin_all_reduce(first.tensor());
+    backend().ops().copy(from.tensor(), second.tensor());
+    group().all_reduce(second.tensor(), Reduction::sum);
+    pending->finish();
+    auto const one = first.get();
+    auto const other = second.get();
+    for (std::size_t i = 0; i < count; ++i) {
+      ASSERT_EQ(back(one[i]), sum(i));
+      ASSERT_EQ(back(other[i]), sum(i));
+    }
+  }
+}
+
+TEST_P(CollectiveTest, LargeTensorsTravelWhole) {
+  std::size_t const count = (std::size_t{1} << 17U) + 3;  // longer than any piece on the way
+  auto const large = values(own<float>(count));
+  if (GetParam().largest_call < 100) return;
+  group().all_reduce(large.tensor(), Reduction::sum);
+  auto const result = large.get();
+  for (std::size_t i = 0; i < count; ++i) ASSERT_EQ(back(result[i]), sum(i));
 }
 
 TEST_P(CollectiveTest, EmptyTensorsAreFine) {
-  std::vector<float> none;
-  group().all_reduce(tensor(none), Reduction::sum);
-  group().begin_all_reduce(tensor(none))->finish();
+  auto const none = values(std::vector<float>{});
+  group().all_reduce(none.tensor(), Reduction::sum);
+  group().begin_all_reduce(none.tensor())->finish();
+}
+
+TEST_P(CollectiveTest, TellsHowLongItWaited) {
+  EXPECT_EQ(group().waited_seconds(), 0);
+  auto const some = values(own<float>(1000));
+  group().all_reduce(some.tensor(), Reduction::sum);
+  some.get();
+  double const waited = group().waited_seconds();
+  EXPECT_TRUE(size() == 1 ? waited == 0 : waited > 0 && waited < 60);
 }
 
 TEST_P(CollectiveTest, CountsWhatTravelsInGroupsWithSeveralRanks) {
-  auto values = own<float>(100);
-  auto part = own<float>(100);
-  std::vector<float> full(static_cast<std::size_t>(100 * size()));
-  group().all_reduce(tensor(values), Reduction::sum);
-  group().begin_all_reduce(tensor(values))->finish();
-  group().reduce_scatter({full.data(), DType::f32, size(), 100}, tensor(part));
-  group().all_gather(tensor(part), {full.data(), DType::f32, size(), 100});
+  auto const some = values(own<float>(100));
+  auto const part = values(own<float>(100));
+  auto const full = values(std::vector<float>(static_cast<std::size_t>(100 * size())));
+  group().all_reduce(some.tensor(), Reduction::sum);
+  group().begin_all_reduce(some.tensor())->finish();
+  group().reduce_scatter(full.tensor(size()), part.tensor());
+  group().all_gather(part.tensor(), full.tensor(size()));
   // The first rank holds nothing of this one, the others 25 elements each.
   std::vector<std::int64_t> counts(static_cast<std::size_t>(size()), 25);
   counts.front() = 0;
-  Tensor const uneven{full.data(), DType::f32, 1, 25 * (size() - 1)};
+  Tensor const uneven{full.tensor().data, DType::f32, 1, 25 * (size() - 1)};
   group().begin_reduce_scatter(uneven, counts)->finish();
   group().begin_all_gather(uneven, counts)->finish();
-  group().broadcast(tensor(values), 0);
+  group().broadcast(some.tensor(), 0);
+  backend().synchronize();
 
   TrafficCounts expected;
   if (size() > 1) {
@@ -222,8 +330,17 @@ TEST_P(CollectiveTest, CountsWhatTravelsInGroupsWithSeveralRanks) {
   EXPECT_EQ(group().traffic(), expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(Calls, CollectiveTest, testing::Values(cpu::CpuCollective::default_largest_call, 4),
-                         [](auto const& call) { return call.param == 4 ? "CutIntoPieces" : "Whole"; });
+std::vector<Way> ways() {
+  std::vector<Way> all{{"CpuWhole", "cpu", "mpi"}, {"CpuCutIntoPieces", "cpu", "mpi", 4}};
+  if (has_backend("cuda")) {
+    all.push_back({"CudaByMpi", "cuda", "mpi"});
+    all.push_back({"CudaByNccl", "cuda", "nccl"});
+  }
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, CollectiveTest, testing::ValuesIn(ways()),
+                         [](auto const& way) { return std::string{way.param.name}; });
 
 TEST(Connect, GivesAGroupOfItsOwn) {
   auto const backend = make_backend("cpu", 0);
@@ -232,6 +349,58 @@ TEST(Connect, GivesAGroupOfItsOwn) {
   std::vector<float> values{1, 2};
   group->all_reduce({values.data(), DType::f32, 1, 2}, Reduction::sum);
   EXPECT_EQ(values[1], 2);
+}
+
+/// A CUDA backend on the first GPU; null where this machine has none, or this build has not that way to exchange.
+std::unique_ptr<Backend> first_gpu(std::string const& collective) {
+  try {
+    return make_backend("cuda", 0, collective);
+  } catch (UserError const&) {
+    return nullptr;
+  }
+}
+
+TEST(Connect, LetsRanksShareAGpuByMpiAlone) {
+  if (auto const backend = first_gpu("mpi")) {
+    EXPECT_TRUE(backend->exclusive_device().empty());
+    auto const group = backend->connect(MPI_COMM_WORLD);
+    Values<std::int64_t> const one{*backend, {1}};
+    group->all_reduce(one.tensor(), Reduction::sum);
+    EXPECT_EQ(one.get()[0], group->size());
+  }
+  auto const backend = first_gpu("nccl");
+  if (!backend) GTEST_SKIP() << "no GPU, or no NCCL";
+  EXPECT_TRUE(backend->exclusive_device().starts_with("GPU-")) << backend->exclusive_device();
+  EXPECT_EQ(backend->exclusive_device().size(), std::string{"GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"}.size());
+  int ranks = 1;
+  MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+  if (ranks == 1) return;
+  try {
+    backend->connect(MPI_COMM_WORLD);
+    FAIL() << "ranks share a GPU under NCCL";
+  } catch (SystemError const& error) {
+    EXPECT_NE(std::string{error.what()}.find("NCCL"), std::string::npos) << error.what();
+  }
+}
+
+TEST(Abandon, LetsNobodyBeginAnExchangeAfterwards) {
+  std::unique_ptr<Backend> backend;
+  try {
+    backend = make_backend("cuda", world_rank(), "nccl");
+  } catch (UserError const& error) {
+    GTEST_SKIP() << error.what();
+  }
+  if (devices_are_shared(*backend)) GTEST_SKIP() << "fewer GPUs than ranks";
+  auto const group = backend->connect(MPI_COMM_WORLD);
+  if (group->size() == 1) return;
+  Values<float> const some{*backend, {1, 2, 3}};
+  std::thread{[&] { backend->abandon(); }}.join();
+  try {
+    group->all_reduce(some.tensor(), Reduction::sum);
+    FAIL() << "went on after it was broken off";
+  } catch (SystemError const& error) {
+    EXPECT_EQ(error.code(), ExitCode::retry);
+  }
 }
 
 }  // namespace

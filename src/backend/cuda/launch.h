@@ -12,7 +12,8 @@ namespace jreg::backend::cuda {
 
 /// Dynamic shared memory that a kernel gets without asking for more.
 constexpr std::size_t default_shared_bytes = 48 * 1024;
-/// The largest number of blocks along y and z.
+/// The largest number of blocks along x, and along y and z.
+constexpr std::int64_t largest_grid_x = 2147483647;
 constexpr std::int64_t largest_grid_yz = 65535;
 
 /// kernel<<<grid, block, shared, stream>>>(arguments...), checked.

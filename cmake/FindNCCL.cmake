@@ -1,0 +1,31 @@
+# Target NCCL::nccl. Looks under NCCL_ROOT, NCCL_HOME and EBROOTNCCL (variables of CMake or of the environment), then in
+# the CUDA toolkit's folders, then where the system keeps libraries.
+set(NCCL_hints)
+foreach(variable NCCL_ROOT NCCL_HOME EBROOTNCCL)
+  foreach(folder "${${variable}}" "$ENV{${variable}}")
+    if(folder)
+      list(APPEND NCCL_hints "${folder}")
+    endif()
+  endforeach()
+endforeach()
+find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${NCCL_hints} PATH_SUFFIXES include NO_DEFAULT_PATH)
+find_library(NCCL_LIBRARY nccl HINTS ${NCCL_hints} PATH_SUFFIXES lib lib64 NO_DEFAULT_PATH)
+find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_LIBRARY_ROOT}
+             PATH_SUFFIXES lib lib64)
+if(NCCL_INCLUDE_DIR AND EXISTS "${NCCL_INCLUDE_DIR}/nccl.h")
+  foreach(part MAJOR MINOR PATCH)
+    file(STRINGS "${NCCL_INCLUDE_DIR}/nccl.h" line REGEX "^#define NCCL_${part} +[0-9]+")
+    string(REGEX REPLACE ".* ([0-9]+)$" "\\1" NCCL_${part} "${line}")
+  endforeach()
+  set(NCCL_VERSION "${NCCL_MAJOR}.${NCCL_MINOR}.${NCCL_PATCH}")
+endif()
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(NCCL REQUIRED_VARS NCCL_LIBRARY NCCL_INCLUDE_DIR VERSION_VAR NCCL_VERSION
+                                  REASON_FAILURE_MESSAGE "Set NCCL_ROOT, or build with -DJREG_WITH_NCCL=OFF")
+mark_as_advanced(NCCL_INCLUDE_DIR NCCL_LIBRARY)
+if(NCCL_FOUND AND NOT TARGET NCCL::nccl)
+  add_library(NCCL::nccl UNKNOWN IMPORTED)
+  set_target_properties(NCCL::nccl PROPERTIES IMPORTED_LOCATION "${NCCL_LIBRARY}"
+                        INTERFACE_INCLUDE_DIRECTORIES "${NCCL_INCLUDE_DIR}")
+endif()
