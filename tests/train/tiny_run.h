@@ -36,7 +36,7 @@ struct TinyRun {
   TinyRun(config::Config asked, MPI_Comm comm, bool measure = true)
       : config{resolved(std::move(asked))},
         world{mpi::Communicator::duplicate(comm)},
-        backend{backend::make_backend("cpu", 0)},
+        backend{backend::make_backend(config.run.backend, world.split_node().rank(), config.run.collective)},
         mesh{world, *backend, static_cast<int>(config.mesh.tensor), config.model.kv_heads,
              config.mesh.sequence_parallel},
         session{config, *backend, mesh},
