@@ -47,6 +47,10 @@ public:
   std::vector<LibraryVersion> library_versions() const override;
   void abandon() noexcept override { exchanges_.abort_all(); }
 
+  void begin_range(char const* name) override;
+  void end_range() noexcept override;
+  void record_profile(bool on) override;
+
   std::size_t bytes_in_use() const override { return bytes_in_use_; }
   std::size_t peak_bytes() const override { return peak_bytes_; }
 
