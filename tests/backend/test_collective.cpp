@@ -399,6 +399,7 @@ TEST(Abandon, LetsNobodyBeginAnExchangeAfterwards) {
   auto const group = backend->connect(MPI_COMM_WORLD);
   if (group->size() == 1) return;
   Values<float> const some{*backend, {1, 2, 3}};
+  MPI_Barrier(MPI_COMM_WORLD);  // all are connected: nobody breaks off what another one still begins
   std::thread{[&] { backend->abandon(); }}.join();
   try {
     group->all_reduce(some.tensor(), Reduction::sum);
