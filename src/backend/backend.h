@@ -88,6 +88,13 @@ public:
   /// empty where ranks may share what they run on.
   virtual std::string exclusive_device() const = 0;
 
+  /// Versions that should be the same on all ranks; as many on each.
+  virtual std::vector<LibraryVersion> library_versions() const { return {}; }
+
+  /// Breaks off exchanges with other ranks that hang; any thread may call it. Whoever waits for one, or begins another,
+  /// gets a SystemError with exit code 75.
+  virtual void abandon() noexcept {}
+
   /// Names, for a profiler's timeline, what the calls up to the matching end_range() are for. Ranges may be nested; they
   /// cost nothing where nobody looks. See Range.
   virtual void begin_range(char const* /*name*/) {}
@@ -95,13 +102,6 @@ public:
   /// Tells the profiler that this process runs under to record from here on, or no longer. Nothing where a backend has
   /// none.
   virtual void record_profile(bool /*on*/) {}
-
-  /// Versions that should be the same on all ranks; as many on each.
-  virtual std::vector<LibraryVersion> library_versions() const { return {}; }
-
-  /// Breaks off exchanges with other ranks that hang; any thread may call it. Whoever waits for one, or begins another,
-  /// gets a SystemError with exit code 75.
-  virtual void abandon() noexcept {}
 
   /// Bytes that allocate() handed out and that are still held, and their peak.
   virtual std::size_t bytes_in_use() const = 0;

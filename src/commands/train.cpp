@@ -62,12 +62,12 @@ void check(Request& request) {
   jump::depth_weights(config.jreg.weights, config.jreg.penalty, config.model.layers);
   train::check_start_options(request.arguments.resume, request.arguments.fork, request.arguments.init);
   if (!request.arguments.benchmark) check_data(config);
+  backend::require_backend(config.run.backend, config.run.collective);
   if (train::profiled_steps(request.arguments.profile_steps) && config.run.backend != "cuda") {
     throw UserError(
         "--profile-steps {}: only run.backend = cuda has a profiler to tell; on the CPU use --benchmark --profile",
         request.arguments.profile_steps);
   }
-  backend::require_backend(config.run.backend, config.run.collective);
 }
 
 /// Sets the options from the config file that the arguments name, then from the arguments.

@@ -90,7 +90,6 @@ Trainer::Trainer(config::Config const& config, TrainArguments const& arguments, 
                  return batch;
                },
                [this] {
-                 backend_.synchronize();  // operations may be queued only: the pace is that of the device
                  pace_.computed();
                  watchdog_.mark(Phase::reduction, step_ + 1);
                }},

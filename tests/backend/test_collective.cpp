@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <ostream>
 #include <set>
 #include <thread>
 #include <vector>
@@ -20,6 +21,8 @@ struct Way {
   char const* backend;
   char const* collective;
   std::int64_t largest_call = cpu::CpuCollective::default_largest_call;
+
+  friend std::ostream& operator<<(std::ostream& out, Way const& way) { return out << way.name; }
 };
 
 /// Values in a backend's memory.
@@ -258,13 +261,15 @@ TEST_P(CollectiveTest, ManyMayBeUnderWayAtOnce) {
 TEST_P(CollectiveTest, KeepsTheOrderOfOperationsAndOfCallsBothWays) {
   // Written by an operation just before it travels, travelling aside and at once, and read just after.
   std::size_t const count = 3000;
+  auto const rows = static_cast<std::int64_t>(count);
   auto const from = values(own<float>(count));
+  auto const one_by_one = values(std::vector<float>{1});
   auto const first = values(std::vector<float>(count));
   auto const second = values(std::vector<float>(count));
   for (int round = 0; round < 3; ++round) {
-    backend().ops().copy(from.tensor(), first.tensor());
+    backend().ops().linear(from.tensor(rows), one_by_one.tensor(), first.tensor(rows));
     auto const pending = group().begin_all_reduce(first.tensor());
-    backend().ops().copy(from.tensor(), second.tensor());
+    backend().ops().linear(from.tensor(rows), one_by_one.tensor(), second.tensor(rows));
     group().all_reduce(second.tensor(), Reduction::sum);
     pending->finish();
     auto const one = first.get();
@@ -394,6 +399,7 @@ TEST(Abandon, LetsNobodyBeginAnExchangeAfterwards) {
   auto const group = backend->connect(MPI_COMM_WORLD);
   if (group->size() == 1) return;
   Values<float> const some{*backend, {1, 2, 3}};
+  MPI_Barrier(MPI_COMM_WORLD);  // all are connected: nobody breaks off what another one still begins
   std::thread{[&] { backend->abandon(); }}.join();
   try {
     group->all_reduce(some.tensor(), Reduction::sum);

@@ -103,6 +103,34 @@ TEST_P(Linear, ColumnViewsOfOneMatrixWork) {
   }
 }
 
+TEST_P(Linear, AddressesOfAnyAlignmentWork) {
+  // Rows of 16 bytes and more, beginning at, and lying apart by, any number of elements.
+  Real const x = random("x", 33, 64);
+  Real const w = random("w", 24, 64);
+  Real const dy = random("dy", 33, 24);
+  Real const before = oracle::random_matrix("before", 24, 64);
+  for (std::int64_t const offset : {0, 1, 2, 4, 8}) {
+    for (std::int64_t const gap : {0, 1, 8}) {
+      GuardedTensor x_there{backend(), type(), 33, 64, gap, offset};
+      x_there.fill(x);
+      GuardedTensor y{backend(), type(), 33, 24, gap, offset};
+      ops().linear(x_there, upload(w), y);
+      EXPECT_LT(relative_error(y.values(), oracle::linear(x, w)), tolerance()) << offset << " " << gap;
+      GuardedTensor dw{backend(), DType::f32, 24, 64, gap, offset};
+      dw.fill(before);
+      ops().linear_weight_gradient(upload(dy), x_there, dw);
+      EXPECT_LT(relative_error(dw.values(), sum(before, oracle::linear(transposed(dy), transposed(x)))), 2e-6);
+      EXPECT_TRUE(y.guards_intact() && dw.guards_intact());
+    }
+  }
+}
+
+TEST_P(Linear, NoTokensGiveNothing) {
+  auto const none = output(0, 5);
+  ops().linear(upload(Real(0, 4)), upload(random("w", 5, 4)), none);
+  EXPECT_TRUE(none.guards_intact());
+}
+
 TEST_P(Linear, NanReachesItsRow) {
   Real x = random("x", 4, 20);
   x(2, 3) = std::nan("");

@@ -106,7 +106,7 @@ double CudaBackend::arithmetic_peak(DType dtype) {
     seconds = static_cast<double>(milliseconds) / 1e3;
     return seconds > 0 ? operations / seconds : 0;
   };
-  int rounds = most_rounds / 64;
+  int rounds = most_rounds / 512;
   double best = rate_of(rounds);
   while (seconds < enough && rounds < most_rounds) best = rate_of(rounds *= 8);
   for (int i = 1; i < repeats; ++i) best = std::max(best, rate_of(rounds));

@@ -68,6 +68,7 @@ ProductShape shape_of(Tensor const& a, bool a_transposed, Tensor const& b, bool 
   expect_equal(a_transposed ? a.columns : a.rows, c.rows, "rows of a product");
   expect_equal(b_transposed ? b.rows : b.columns, c.columns, "columns of a product");
   expect_equal(b_transposed ? b.columns : b.rows, inner, "inner size of a product");
+  expect(inner > 0, "a product sums over something");
   return {a.dtype,
           c.dtype,
           c.rows,
@@ -151,9 +152,9 @@ MatrixProducts::Plan const& MatrixProducts::plan_for(ProductShape const& shape) 
 void MatrixProducts::multiply(Context const& context, Tensor const& a, bool a_transposed, Tensor const& b,
                               bool b_transposed, Tensor const& c, bool accumulate) {
   ProductShape const shape = shape_of(a, a_transposed, b, b_transposed, c, accumulate);
-  if (c.size() == 0 || (shape.inner == 0 && accumulate)) return;
-  Plan const* const plan = shape.inner == 0 ? nullptr : &plan_for(shape);
-  if (plan == nullptr || !plan->by_library) {
+  if (c.size() == 0) return;
+  Plan const& plan = plan_for(shape);
+  if (!plan.by_library) {
     Factor const left{a.data, a_transposed ? 1 : a.stride, a_transposed ? a.stride : 1};
     Factor const right{b.data, b_transposed ? 1 : b.stride, b_transposed ? b.stride : 1};
     product(context, shape.factors, left, right, shape.inner, c, accumulate);
@@ -161,9 +162,9 @@ void MatrixProducts::multiply(Context const& context, Tensor const& a, bool a_tr
   }
   float const one = 1;
   float const beta = accumulate ? 1 : 0;
-  check(cublasLtMatmul(library_.get(), plan->description.get(), &one, b.data, plan->left.get(), a.data,
-                       plan->right.get(), &beta, c.data, plan->result.get(), c.data, plan->result.get(),
-                       &plan->algorithm, workspace_, workspace_bytes_, context.stream),
+  check(cublasLtMatmul(library_.get(), plan.description.get(), &one, b.data, plan.left.get(), a.data,
+                       plan.right.get(), &beta, c.data, plan.result.get(), c.data, plan.result.get(),
+                       &plan.algorithm, workspace_, workspace_bytes_, context.stream),
         shape);
 }
 
