@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "backend/cuda/kernels/element.cuh"
 
@@ -26,55 +27,95 @@ template <class T, class... Tensors> int common_width(Tensors const&... tensors)
   return (allows_width(tensors, full_width<T>) && ...) ? full_width<T> : 1;
 }
 
-template <int bytes> struct WordOf;
-template <> struct WordOf<2> { using Type = unsigned short; };
-template <> struct WordOf<4> { using Type = unsigned int; };
-template <> struct WordOf<8> { using Type = uint2; };
-template <> struct WordOf<16> { using Type = uint4; };
-
-/// The words that a pack travels in: one of up to 16 bytes, or several of 16.
-template <class T, int width> struct Words {
+/// `width` neighbouring elements as they lie in memory: whole 32-bit registers, which stay packed until they are used.
+template <class T, int width> struct Raw {
   static constexpr int bytes = static_cast<int>(sizeof(T)) * width;
-  using Word = typename WordOf<(bytes < 16 ? bytes : 16)>::Type;
+  using Word = std::conditional_t<(bytes < 4), unsigned short, unsigned>;
   static constexpr int count = bytes / static_cast<int>(sizeof(Word));
+  Word words[count];
 };
 
-/// Loads what will not be read again soon: first to leave the caches.
-template <class T, int width> __device__ Pack<T, width> load_streaming(T const* from) {
-  using Word = typename Words<T, width>::Word;
-  Word words[Words<T, width>::count];
+/// The same as numbers.
+template <int width> struct Floats { float values[width]; };
+
+template <int width> __device__ Floats<width> to_floats(Raw<float, width> const& raw) {
+  Floats<width> floats;
 #pragma unroll
-  for (int i = 0; i < Words<T, width>::count; ++i) words[i] = __ldcs(reinterpret_cast<Word const*>(from) + i);
-  Pack<T, width> pack;
-  memcpy(&pack, words, sizeof(pack));
-  return pack;
+  for (int i = 0; i < width; ++i) floats.values[i] = __uint_as_float(raw.words[i]);
+  return floats;
+}
+/// A bf16 is the upper half of a float; the first of two lies in the lower half of a word.
+template <int width> __device__ Floats<width> to_floats(Raw<Bf16, width> const& raw) {
+  Floats<width> floats;
+#pragma unroll
+  for (int i = 0; i < width; ++i) {
+    unsigned const word = raw.words[i / 2];
+    floats.values[i] = __uint_as_float(i % 2 == 0 ? word << 16 : word & 0xffff0000U);
+  }
+  return floats;
 }
 
-/// Loads what no thread writes while the kernel runs, and others will read again: weights of a norm.
-template <class T, int width> __device__ Pack<T, width> load_constant(T const* from) {
-  using Word = typename Words<T, width>::Word;
-  Word words[Words<T, width>::count];
+template <class T, int width> __device__ Raw<T, width> to_raw(Floats<width> const& floats) {
+  Raw<T, width> raw;
+  if constexpr (sizeof(T) == sizeof(float)) {
 #pragma unroll
-  for (int i = 0; i < Words<T, width>::count; ++i) words[i] = __ldg(reinterpret_cast<Word const*>(from) + i);
-  Pack<T, width> pack;
-  memcpy(&pack, words, sizeof(pack));
-  return pack;
+    for (int i = 0; i < width; ++i) raw.words[i] = __float_as_uint(floats.values[i]);
+  } else if constexpr (width == 1) {
+    raw.words[0] = __bfloat16_as_ushort(__float2bfloat16_rn(floats.values[0]));
+  } else {
+#pragma unroll
+    for (int i = 0; i < width; i += 2) {
+      __nv_bfloat162 const pair = __floats2bfloat162_rn(floats.values[i], floats.values[i + 1]);
+      memcpy(&raw.words[i / 2], &pair, sizeof(pair));
+    }
+  }
+  return raw;
 }
 
-/// Stores what will not be read soon.
-template <class T, int width> __device__ void store_streaming(T* to, Pack<T, width> const& pack) {
-  using Word = typename Words<T, width>::Word;
-  Word words[Words<T, width>::count];
-  memcpy(words, &pack, sizeof(pack));
+/// The words of one access: 16 bytes, or fewer where a pack has fewer.
+template <int bytes> struct AccessOf { using Type = uint4; };
+template <> struct AccessOf<2> { using Type = unsigned short; };
+template <> struct AccessOf<4> { using Type = unsigned; };
+template <> struct AccessOf<8> { using Type = uint2; };
+
+enum class Reuse {
+  soon,      // stays in the caches as long as they like
+  never,     // first to leave the caches
+  constant,  // loads alone: no thread writes it while the kernel runs, and many read it
+};
+
+template <class T, int width, Reuse reuse = Reuse::soon> __device__ Raw<T, width> load(T const* from) {
+  using Access = typename AccessOf<Raw<T, width>::bytes>::Type;
+  Raw<T, width> raw;
 #pragma unroll
-  for (int i = 0; i < Words<T, width>::count; ++i) __stcs(reinterpret_cast<Word*>(to) + i, words[i]);
+  for (int i = 0; i < Raw<T, width>::bytes / static_cast<int>(sizeof(Access)); ++i) {
+    Access const* const at = reinterpret_cast<Access const*>(from) + i;
+    Access access;
+    if constexpr (reuse == Reuse::never) {
+      access = __ldcs(at);
+    } else if constexpr (reuse == Reuse::constant) {
+      access = __ldg(at);
+    } else {
+      access = *at;
+    }
+    memcpy(raw.words + i * (sizeof(Access) / sizeof(raw.words[0])), &access, sizeof(access));
+  }
+  return raw;
 }
 
-template <class T, int width> __device__ Pack<T, width> zero_pack() {
-  Pack<T, width> pack;
+template <Reuse reuse = Reuse::soon, class T, int width> __device__ void store(T* to, Raw<T, width> const& raw) {
+  using Access = typename AccessOf<Raw<T, width>::bytes>::Type;
 #pragma unroll
-  for (int i = 0; i < width; ++i) pack.values[i] = from_float<T>(0.0F);
-  return pack;
+  for (int i = 0; i < Raw<T, width>::bytes / static_cast<int>(sizeof(Access)); ++i) {
+    Access* const at = reinterpret_cast<Access*>(to) + i;
+    Access access;
+    memcpy(&access, raw.words + i * (sizeof(Access) / sizeof(raw.words[0])), sizeof(access));
+    if constexpr (reuse == Reuse::never) {
+      __stcs(at, access);
+    } else {
+      *at = access;
+    }
+  }
 }
 
 }  // namespace jreg::backend::cuda

@@ -37,11 +37,14 @@ __global__ void __launch_bounds__(block_threads) update_elements(State state, Up
   std::int64_t const pack = static_cast<std::int64_t>(blockIdx.x) * block_threads + threadIdx.x;
   if (pack >= packs) return;
   std::int64_t const at = pack * width;
-  auto const gradient = load_streaming<float, width>(state.gradient + at);
-  auto weight = load_streaming<float, width>(state.weight + at);
-  auto first = load_streaming<float, width>(state.first + at);
-  auto second = load_streaming<float, width>(state.second + at);
-  Pack<Bf16, width> compute;
+  auto const raw_gradient = load<float, width, Reuse::never>(state.gradient + at);
+  auto const raw_weight = load<float, width, Reuse::never>(state.weight + at);
+  auto const raw_first = load<float, width, Reuse::never>(state.first + at);
+  auto const raw_second = load<float, width, Reuse::never>(state.second + at);
+  auto const gradient = to_floats(raw_gradient);
+  auto weight = to_floats(raw_weight);
+  auto first = to_floats(raw_first);
+  auto second = to_floats(raw_second);
 #pragma unroll
   for (int i = 0; i < width; ++i) {
     float const g = update.scale * gradient.values[i];
@@ -51,12 +54,11 @@ __global__ void __launch_bounds__(block_threads) update_elements(State state, Up
     first.values[i] = m;
     second.values[i] = v;
     weight.values[i] = w;
-    if constexpr (has_compute) compute.values[i] = from_float<Bf16>(w);
   }
-  store_streaming(state.first + at, first);
-  store_streaming(state.second + at, second);
-  store_streaming(state.weight + at, weight);
-  if constexpr (has_compute) store_pack(state.compute + at, compute);
+  store<Reuse::never>(state.first + at, to_raw<float>(first));
+  store<Reuse::never>(state.second + at, to_raw<float>(second));
+  store<Reuse::never>(state.weight + at, to_raw<float>(weight));
+  if constexpr (has_compute) store(state.compute + at, to_raw<Bf16>(weight));
 }
 
 /// Elements [begin, end), in packs of `width`.

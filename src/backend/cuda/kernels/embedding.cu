@@ -20,16 +20,16 @@ __global__ void __launch_bounds__(128)
   bool const here = row >= 0 && row < table_rows;
   T const* const source = table.row(here ? row : 0);
   T* const target = out.row(place.row);
-  Pack<T, width> values[packs_per_thread];
+  Raw<T, width> values[packs_per_thread];
 #pragma unroll
   for (int p = 0; p < packs_per_thread; ++p) {
     std::int64_t const pack = place.pack + p * blockDim.x;
-    values[p] = here && pack < packs ? load_constant<T, width>(source + pack * width) : zero_pack<T, width>();
+    values[p] = here && pack < packs ? load<T, width, Reuse::constant>(source + pack * width) : Raw<T, width>{};
   }
 #pragma unroll
   for (int p = 0; p < packs_per_thread; ++p) {
     std::int64_t const pack = place.pack + p * blockDim.x;
-    if (pack < packs) store_pack(target + pack * width, values[p]);
+    if (pack < packs) store(target + pack * width, values[p]);
   }
 }
 

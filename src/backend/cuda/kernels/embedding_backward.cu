@@ -120,21 +120,22 @@ __global__ void __launch_bounds__(adding_threads)
   std::int64_t const column = place.pack * width;
   int const* const tokens = grouping.sorted + segment.begin;
   float* const target = dtable.row(segment.row) + column;
-  auto sum = load_streaming<float, width>(target);
+  auto sum = to_floats(load<float, width, Reuse::never>(target));
   for (int begin = 0; begin < segment.count; begin += rows_ahead) {
-    Pack<T, width> gradients[rows_ahead];
+    Raw<T, width> gradients[rows_ahead];
 #pragma unroll
     for (int i = 0; i < rows_ahead; ++i) {
-      if (begin + i < segment.count) gradients[i] = load_streaming<T, width>(dout.row(tokens[begin + i]) + column);
+      if (begin + i < segment.count) gradients[i] = load<T, width, Reuse::never>(dout.row(tokens[begin + i]) + column);
     }
 #pragma unroll
     for (int i = 0; i < rows_ahead; ++i) {
       if (begin + i >= segment.count) break;
+      auto const gradient = to_floats(gradients[i]);
 #pragma unroll
-      for (int k = 0; k < width; ++k) sum.values[k] += to_float(gradients[i].values[k]);
+      for (int k = 0; k < width; ++k) sum.values[k] += gradient.values[k];
     }
   }
-  store_streaming(target, sum);
+  store<Reuse::never>(target, to_raw<float>(sum));
 }
 
 template <class T, int width>

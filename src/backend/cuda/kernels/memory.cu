@@ -19,23 +19,20 @@ __global__ void __launch_bounds__(128)
   Place const place = place_of<packs_per_thread>(per_row);
   From const* const source = from.row(place.row);
   To* const target = to.row(place.row);
-  Pack<From, width> read[packs_per_thread];
+  Raw<From, width> read[packs_per_thread];
 #pragma unroll
   for (int p = 0; p < packs_per_thread; ++p) {
     std::int64_t const pack = place.pack + p * blockDim.x;
-    if (pack < packs) read[p] = load_streaming<From, width>(source + pack * width);
+    if (pack < packs) read[p] = load<From, width, Reuse::never>(source + pack * width);
   }
 #pragma unroll
   for (int p = 0; p < packs_per_thread; ++p) {
     std::int64_t const pack = place.pack + p * blockDim.x;
     if (pack >= packs) return;
     if constexpr (std::is_same_v<From, To>) {
-      store_pack(target + pack * width, read[p]);
+      store(target + pack * width, read[p]);
     } else {
-      Pack<To, width> converted;
-#pragma unroll
-      for (int i = 0; i < width; ++i) converted.values[i] = from_float<To>(to_float(read[p].values[i]));
-      store_pack(target + pack * width, converted);
+      store(target + pack * width, to_raw<To>(to_floats(read[p])));
     }
   }
 }

@@ -35,42 +35,38 @@ template <class T> struct Forward {
 /// Sums over a row, of the values as stored.
 enum RowSum { squares, change, along, row_sums };  // |h|^2; |d|^2, d = h - previous; d . (h + previous)
 
-/// h = residual + delta as T holds it; residual becomes h.
-template <class T, int width> __device__ void add_pack(Pack<T, width>& residual, Pack<T, width> const& delta) {
+/// residual + delta as T holds it.
+template <class T, int width> __device__ Raw<T, width> add(Raw<T, width> const& residual, Raw<T, width> const& delta) {
+  Floats<width> h = to_floats(residual);
+  Floats<width> const change = to_floats(delta);
 #pragma unroll
-  for (int i = 0; i < width; ++i) {
-    residual.values[i] = from_float<T>(to_float(residual.values[i]) + to_float(delta.values[i]));
-  }
-}
-
-template <class T, int width> __device__ void add_squares_of(Pack<T, width> const& hidden, float (&sums)[row_sums]) {
-#pragma unroll
-  for (int i = 0; i < width; ++i) {
-    float const h = to_float(hidden.values[i]);
-    sums[squares] += h * h;
-  }
+  for (int i = 0; i < width; ++i) h.values[i] += change.values[i];
+  return to_raw<T>(h);
 }
 
 template <class T, int width>
-__device__ void add_changes(Pack<T, width> const& hidden, Pack<T, width> const& previous, float (&sums)[row_sums]) {
+__device__ void add_to_sums(Raw<T, width> const& hidden, Raw<T, width> const& previous, bool has_previous,
+                            float (&sums)[row_sums]) {
+  Floats<width> const h = to_floats(hidden);
+#pragma unroll
+  for (int i = 0; i < width; ++i) sums[squares] += h.values[i] * h.values[i];
+  if (!has_previous) return;
+  Floats<width> const p = to_floats(previous);
 #pragma unroll
   for (int i = 0; i < width; ++i) {
-    float const h = to_float(hidden.values[i]);
-    float const p = to_float(previous.values[i]);
-    float const d = h - p;
+    float const d = h.values[i] - p.values[i];
     sums[change] += d * d;
-    sums[along] += d * (h + p);
+    sums[along] += d * (h.values[i] + p.values[i]);
   }
 }
 
 template <class T, int width>
-__device__ Pack<T, width> normed_pack(Pack<T, width> const& hidden, float rstd, Pack<T, width> const& gain) {
-  Pack<T, width> normed;
+__device__ Raw<T, width> scaled(Raw<T, width> const& hidden, float rstd, Raw<T, width> const& gain) {
+  Floats<width> normed = to_floats(hidden);
+  Floats<width> const factors = to_floats(gain);
 #pragma unroll
-  for (int i = 0; i < width; ++i) {
-    normed.values[i] = from_float<T>(to_float(hidden.values[i]) * rstd * to_float(gain.values[i]));
-  }
-  return normed;
+  for (int i = 0; i < width; ++i) normed.values[i] = normed.values[i] * rstd * factors.values[i];
+  return to_raw<T>(normed);
 }
 
 /// Psi from the sums of one token, in double: the numerator is a difference of nearly equal numbers where the length
@@ -110,31 +106,32 @@ __global__ void __launch_bounds__((warps == 1 ? rows_of_warps : warps) * warp_si
   if (row >= args.rows) return;  // whole warps, and only where no barrier follows
   int const thread = static_cast<int>(threadIdx.x) % threads;
 
-  // All loads first: nothing may move across the stores, which may go to the same memory.
-  Pack<T, width> hidden[packs];
-  Pack<T, width> delta[packs];
-  Pack<T, width> other[packs];  // previous, then gain
+  int const columns = static_cast<int>(args.columns);
+  bool const has_delta = args.delta.data != nullptr;
+  bool const has_previous = args.previous.data != nullptr;
+
+  // All loads first: nothing may move across the stores, which may go to the same memory. Absent packs are zeros.
+  Raw<T, width> hidden[packs];
+  Raw<T, width> delta[packs];
+  Raw<T, width> other[packs];  // previous, then gain
 #pragma unroll
   for (int p = 0; p < packs; ++p) {
     int const column = (thread + p * threads) * width;
-    bool const there = column < args.columns;
-    hidden[p] = there ? load_streaming<T, width>(args.residual.row(row) + column) : zero_pack<T, width>();
-    if (args.delta.data != nullptr && there) delta[p] = load_streaming<T, width>(args.delta.row(row) + column);
-    bool const compare = args.previous.data != nullptr && there;
-    other[p] = compare ? load_streaming<T, width>(args.previous.row(row) + column) : zero_pack<T, width>();
+    bool const there = column < columns;
+    hidden[p] = there ? load<T, width, Reuse::never>(args.residual.row(row) + column) : Raw<T, width>{};
+    delta[p] = has_delta && there ? load<T, width, Reuse::never>(args.delta.row(row) + column) : Raw<T, width>{};
+    other[p] = has_previous && there ? load<T, width, Reuse::never>(args.previous.row(row) + column) : Raw<T, width>{};
   }
 
   float sums[row_sums] = {};
 #pragma unroll
   for (int p = 0; p < packs; ++p) {
     int const column = (thread + p * threads) * width;
-    if (args.delta.data != nullptr && column < args.columns) {
-      add_pack(hidden[p], delta[p]);
-      store_streaming(args.hidden.row(row) + column, hidden[p]);
-    }
-    add_squares_of(hidden[p], sums);
-    if (args.previous.data != nullptr) add_changes(hidden[p], other[p], sums);
-    if (args.gain != nullptr && column < args.columns) other[p] = load_constant<T, width>(args.gain + column);
+    bool const there = column < columns;
+    if (has_delta) hidden[p] = add(hidden[p], delta[p]);
+    if (has_delta && there) store<Reuse::never>(args.hidden.row(row) + column, hidden[p]);
+    add_to_sums(hidden[p], other[p], has_previous, sums);
+    if (args.gain != nullptr && there) other[p] = load<T, width, Reuse::constant>(args.gain + column);
   }
   block_sum<warps, row_sums>(sums, shared);
 
@@ -145,7 +142,7 @@ __global__ void __launch_bounds__((warps == 1 ? rows_of_warps : warps) * warp_si
 #pragma unroll
   for (int p = 0; p < packs; ++p) {
     int const column = (thread + p * threads) * width;
-    if (column < args.columns) store_pack(args.normed.row(row) + column, normed_pack(hidden[p], rstd, other[p]));
+    if (column < columns) store(args.normed.row(row) + column, scaled(hidden[p], rstd, other[p]));
   }
 }
 
@@ -156,17 +153,18 @@ template <class T, int width> __global__ void __launch_bounds__(loop_threads) re
   __shared__ float shared[loop_warps * row_sums];
   std::int64_t const row = blockIdx.x;
   std::int64_t const begin = static_cast<std::int64_t>(threadIdx.x) * width;
+  bool const has_delta = args.delta.data != nullptr;
+  bool const has_previous = args.previous.data != nullptr;
   float sums[row_sums] = {};
   for (std::int64_t column = begin; column < args.columns; column += step) {
-    auto hidden = load_pack<T, width>(args.residual.row(row) + column);
-    if (args.delta.data != nullptr) {
-      add_pack(hidden, load_streaming<T, width>(args.delta.row(row) + column));
-      store_pack(args.hidden.row(row) + column, hidden);
+    auto hidden = load<T, width>(args.residual.row(row) + column);
+    Raw<T, width> previous{};
+    if (has_previous) previous = load<T, width, Reuse::never>(args.previous.row(row) + column);
+    if (has_delta) {
+      hidden = add(hidden, load<T, width, Reuse::never>(args.delta.row(row) + column));
+      store(args.hidden.row(row) + column, hidden);
     }
-    add_squares_of(hidden, sums);
-    if (args.previous.data != nullptr) {
-      add_changes(hidden, load_streaming<T, width>(args.previous.row(row) + column), sums);
-    }
+    add_to_sums(hidden, previous, has_previous, sums);
   }
   block_sum<loop_warps, row_sums>(sums, shared);
 
@@ -175,10 +173,10 @@ template <class T, int width> __global__ void __launch_bounds__(loop_threads) re
   float const rstd = rstd_of(args, sums);
   if (threadIdx.x == 0) args.rstd[row] = rstd;
   // Each thread reads again what it wrote itself.
-  T const* const hidden = args.delta.data != nullptr ? args.hidden.row(row) : args.residual.row(row);
+  T const* const hidden = has_delta ? args.hidden.row(row) : args.residual.row(row);
   for (std::int64_t column = begin; column < args.columns; column += step) {
-    auto const gain = load_constant<T, width>(args.gain + column);
-    store_pack(args.normed.row(row) + column, normed_pack(load_pack<T, width>(hidden + column), rstd, gain));
+    auto const gain = load<T, width, Reuse::constant>(args.gain + column);
+    store(args.normed.row(row) + column, scaled(load<T, width>(hidden + column), rstd, gain));
   }
 }
 
@@ -242,20 +240,20 @@ __global__ void __launch_bounds__(128) norm_again_pieces(Rows<T const> hidden, T
                                                          Rows<T> normed, std::int64_t packs, unsigned per_row) {
   Place const place = place_of<again_packs>(per_row);
   float const scale = rstd[place.row];
-  Pack<T, width> values[again_packs];
-  Pack<T, width> gains[again_packs];
+  Raw<T, width> values[again_packs];
+  Raw<T, width> gains[again_packs];
 #pragma unroll
   for (int p = 0; p < again_packs; ++p) {
     std::int64_t const pack = place.pack + p * blockDim.x;
     if (pack < packs) {
-      values[p] = load_streaming<T, width>(hidden.row(place.row) + pack * width);
-      gains[p] = load_constant<T, width>(gain + pack * width);
+      values[p] = load<T, width, Reuse::never>(hidden.row(place.row) + pack * width);
+      gains[p] = load<T, width, Reuse::constant>(gain + pack * width);
     }
   }
 #pragma unroll
   for (int p = 0; p < again_packs; ++p) {
     std::int64_t const pack = place.pack + p * blockDim.x;
-    if (pack < packs) store_pack(normed.row(place.row) + pack * width, normed_pack(values[p], scale, gains[p]));
+    if (pack < packs) store(normed.row(place.row) + pack * width, scaled(values[p], scale, gains[p]));
   }
 }
 

@@ -19,27 +19,25 @@ __global__ void __launch_bounds__(128)
   T const* const gates = gate_up.row(place.row);
   T const* const ups = gates + packs * width;
   T* const result = out.row(place.row);
-  Pack<T, width> gate[packs_per_thread];
-  Pack<T, width> up[packs_per_thread];
+  Raw<T, width> gate[packs_per_thread];
+  Raw<T, width> up[packs_per_thread];
 #pragma unroll
   for (int p = 0; p < packs_per_thread; ++p) {
     std::int64_t const pack = place.pack + p * blockDim.x;
     if (pack < packs) {
-      gate[p] = load_streaming<T, width>(gates + pack * width);
-      up[p] = load_streaming<T, width>(ups + pack * width);
+      gate[p] = load<T, width, Reuse::never>(gates + pack * width);
+      up[p] = load<T, width, Reuse::never>(ups + pack * width);
     }
   }
 #pragma unroll
   for (int p = 0; p < packs_per_thread; ++p) {
     std::int64_t const pack = place.pack + p * blockDim.x;
     if (pack >= packs) return;
-    Pack<T, width> product;
+    Floats<width> const g = to_floats(gate[p]);
+    Floats<width> product = to_floats(up[p]);
 #pragma unroll
-    for (int i = 0; i < width; ++i) {
-      float const g = to_float(gate[p].values[i]);
-      product.values[i] = from_float<T>(g / (1.0F + expf(-g)) * to_float(up[p].values[i]));
-    }
-    store_pack(result + pack * width, product);
+    for (int i = 0; i < width; ++i) product.values[i] *= g.values[i] / (1.0F + expf(-g.values[i]));
+    store(result + pack * width, to_raw<T>(product));
   }
 }
 
@@ -52,37 +50,37 @@ __global__ void __launch_bounds__(128)
   T* const gates = gate_up.row(place.row);
   T* const ups = gates + packs * width;
   T const* const gradients = dout.row(place.row);
-  Pack<T, width> gate[packs_per_thread];
-  Pack<T, width> up[packs_per_thread];
-  Pack<T, width> gradient[packs_per_thread];
+  Raw<T, width> gate[packs_per_thread];
+  Raw<T, width> up[packs_per_thread];
+  Raw<T, width> gradient[packs_per_thread];
 #pragma unroll
   for (int p = 0; p < packs_per_thread; ++p) {
     std::int64_t const pack = place.pack + p * blockDim.x;
     if (pack < packs) {
-      gate[p] = load_streaming<T, width>(gates + pack * width);
-      up[p] = load_streaming<T, width>(ups + pack * width);
-      gradient[p] = load_streaming<T, width>(gradients + pack * width);
+      gate[p] = load<T, width, Reuse::never>(gates + pack * width);
+      up[p] = load<T, width, Reuse::never>(ups + pack * width);
+      gradient[p] = load<T, width, Reuse::never>(gradients + pack * width);
     }
   }
 #pragma unroll
   for (int p = 0; p < packs_per_thread; ++p) {
     std::int64_t const pack = place.pack + p * blockDim.x;
     if (pack >= packs) return;
-    Pack<T, width> product;
+    Floats<width> g = to_floats(gate[p]);
+    Floats<width> u = to_floats(up[p]);
+    Floats<width> product = to_floats(gradient[p]);
 #pragma unroll
     for (int i = 0; i < width; ++i) {
-      float const g = to_float(gate[p].values[i]);
-      float const u = to_float(up[p].values[i]);
-      float const d = to_float(gradient[p].values[i]);
-      float const sigmoid = 1.0F / (1.0F + expf(-g));
-      float const silu = g * sigmoid;
-      product.values[i] = from_float<T>(silu * u);
-      gate[p].values[i] = from_float<T>(d * u * (sigmoid + silu * (1.0F - sigmoid)));
-      up[p].values[i] = from_float<T>(d * silu);
+      float const d = product.values[i];
+      float const sigmoid = 1.0F / (1.0F + expf(-g.values[i]));
+      float const silu = g.values[i] * sigmoid;
+      product.values[i] = silu * u.values[i];
+      g.values[i] = d * u.values[i] * (sigmoid + silu * (1.0F - sigmoid));
+      u.values[i] = d * silu;
     }
-    store_pack(gates + pack * width, gate[p]);
-    store_pack(ups + pack * width, up[p]);
-    if (out.data != nullptr) store_pack(out.row(place.row) + pack * width, product);
+    store(gates + pack * width, to_raw<T>(g));
+    store(ups + pack * width, to_raw<T>(u));
+    if (out.data != nullptr) store(out.row(place.row) + pack * width, to_raw<T>(product));
   }
 }
 
