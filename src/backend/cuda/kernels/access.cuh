@@ -21,6 +21,10 @@ template <class T> struct Rows {
 template <class T> Rows<T> rows_of(Tensor const& tensor) {
   return {static_cast<T*>(tensor.data), tensor.stride};
 }
+/// `instead` in the place of an absent tensor: addresses are computed, but nothing is read or written there.
+template <class T> Rows<T> rows_of(Tensor const& tensor, Tensor const& instead) {
+  return rows_of<T>(tensor ? tensor : instead);
+}
 
 /// The widest access, in elements of T, that all of these tensors allow for: full_width<T> or 1.
 template <class T, class... Tensors> int common_width(Tensors const&... tensors) {
@@ -78,6 +82,7 @@ template <> struct AccessOf<2> { using Type = unsigned short; };
 template <> struct AccessOf<4> { using Type = unsigned; };
 template <> struct AccessOf<8> { using Type = uint2; };
 
+/// Hints for the caches. The accesses are named, so that the compiler does not take them apart.
 enum class Reuse {
   soon,      // stays in the caches as long as they like
   never,     // first to leave the caches
@@ -96,7 +101,7 @@ template <class T, int width, Reuse reuse = Reuse::soon> __device__ Raw<T, width
     } else if constexpr (reuse == Reuse::constant) {
       access = __ldg(at);
     } else {
-      access = *at;
+      access = __ldca(at);
     }
     memcpy(raw.words + i * (sizeof(Access) / sizeof(raw.words[0])), &access, sizeof(access));
   }
@@ -109,7 +114,11 @@ template <Reuse reuse = Reuse::soon, class T, int width> __device__ void store(T
   for (int i = 0; i < Raw<T, width>::bytes / static_cast<int>(sizeof(Access)); ++i) {
     Access* const at = reinterpret_cast<Access*>(to) + i;
     Access access;
-    memcpy(&access, raw.words + i * (sizeof(Access) / sizeof(raw.words[0])), sizeof(access));
+    if constexpr (sizeof(Access) == 16) {
+      access = make_uint4(raw.words[4 * i], raw.words[4 * i + 1], raw.words[4 * i + 2], raw.words[4 * i + 3]);
+    } else {
+      memcpy(&access, raw.words, sizeof(access));
+    }
     if constexpr (reuse == Reuse::never) {
       __stcs(at, access);
     } else {

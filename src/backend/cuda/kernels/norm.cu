@@ -10,6 +10,12 @@ namespace {
 constexpr float tiny_norm = 1e-12F;
 /// Rows that a block treats where a warp is enough for one.
 constexpr int rows_of_warps = 4;
+/// Threads of a block, where `warps` treat a row.
+constexpr int block_threads(int warps) {
+  return (warps == 1 ? rows_of_warps : warps) * warp_size;
+}
+/// Threads that a multiprocessor should hold at least: 80 registers for each.
+constexpr int resident_threads = 768;
 /// Threads of a block of the kernel for rows of any length.
 constexpr int loop_warps = 8;
 constexpr int loop_threads = loop_warps * warp_size;
@@ -17,7 +23,8 @@ constexpr int loop_threads = loop_warps * warp_size;
 /// ResidualNorm as kernels read it.
 template <class T> struct Forward {
   Rows<T const> residual;
-  Rows<T const> delta;  // null: h = residual
+  bool has_delta;  // otherwise h = residual
+  Rows<T const> delta;
   Rows<T> hidden;
   T const* gain;  // null: no normalisation
   float* rstd;
@@ -26,7 +33,8 @@ template <class T> struct Forward {
   float* norm;  // null: no angular rows
   float* displacement;
   float* update_norm;
-  Rows<T const> previous;  // null where there are no angular rows, too
+  bool has_previous;
+  Rows<T const> previous;
   float const* previous_norm;
   std::int64_t rows;
   std::int64_t columns;
@@ -83,7 +91,7 @@ template <class T>
 __device__ void write_angular_rows(Forward<T> const& args, std::int64_t row, float const (&sums)[row_sums]) {
   float const norm = sqrtf(sums[squares]);
   args.norm[row] = norm;
-  if (args.previous.data == nullptr) return;
+  if (!args.has_previous) return;
   args.displacement[row] =
       displacement_of(sums, static_cast<double>(norm), static_cast<double>(args.previous_norm[row]));
   args.update_norm[row] = sqrtf(sums[change]);
@@ -97,7 +105,7 @@ template <class T> __device__ float rstd_of(Forward<T> const& args, float const 
 /// row a block holds 4 rows, otherwise one. Bytes per element in bf16: 8 (residual, delta, hidden, normed), and 2 for
 /// `previous`: the floor; the gain comes from the cache.
 template <class T, int width, int warps, int packs>
-__global__ void __launch_bounds__((warps == 1 ? rows_of_warps : warps) * warp_size)
+__global__ void __launch_bounds__(block_threads(warps), resident_threads / block_threads(warps))
     residual_norm_rows(Forward<T> args) {
   constexpr int threads = warps * warp_size;
   __shared__ float shared[warps * row_sums];
@@ -106,9 +114,13 @@ __global__ void __launch_bounds__((warps == 1 ? rows_of_warps : warps) * warp_si
   if (row >= args.rows) return;  // whole warps, and only where no barrier follows
   int const thread = static_cast<int>(threadIdx.x) % threads;
 
+  int const first = thread * width;  // column of the first pack
   int const columns = static_cast<int>(args.columns);
-  bool const has_delta = args.delta.data != nullptr;
-  bool const has_previous = args.previous.data != nullptr;
+  T const* const residual_row = args.residual.row(row) + first;
+  T const* const delta_row = args.delta.row(row) + first;
+  T const* const previous_row = args.previous.row(row) + first;
+  T* const hidden_row = args.hidden.row(row) + first;
+  T* const normed_row = args.normed.row(row) + first;
 
   // All loads first: nothing may move across the stores, which may go to the same memory. Absent packs are zeros.
   Raw<T, width> hidden[packs];
@@ -116,22 +128,22 @@ __global__ void __launch_bounds__((warps == 1 ? rows_of_warps : warps) * warp_si
   Raw<T, width> other[packs];  // previous, then gain
 #pragma unroll
   for (int p = 0; p < packs; ++p) {
-    int const column = (thread + p * threads) * width;
-    bool const there = column < columns;
-    hidden[p] = there ? load<T, width, Reuse::never>(args.residual.row(row) + column) : Raw<T, width>{};
-    delta[p] = has_delta && there ? load<T, width, Reuse::never>(args.delta.row(row) + column) : Raw<T, width>{};
-    other[p] = has_previous && there ? load<T, width, Reuse::never>(args.previous.row(row) + column) : Raw<T, width>{};
+    int const at = p * threads * width;
+    bool const there = first + at < columns;
+    hidden[p] = there ? load<T, width, Reuse::never>(residual_row + at) : Raw<T, width>{};
+    delta[p] = args.has_delta && there ? load<T, width, Reuse::never>(delta_row + at) : Raw<T, width>{};
+    other[p] = args.has_previous && there ? load<T, width, Reuse::never>(previous_row + at) : Raw<T, width>{};
   }
 
   float sums[row_sums] = {};
 #pragma unroll
   for (int p = 0; p < packs; ++p) {
-    int const column = (thread + p * threads) * width;
-    bool const there = column < columns;
-    if (has_delta) hidden[p] = add(hidden[p], delta[p]);
-    if (has_delta && there) store<Reuse::never>(args.hidden.row(row) + column, hidden[p]);
-    add_to_sums(hidden[p], other[p], has_previous, sums);
-    if (args.gain != nullptr && there) other[p] = load<T, width, Reuse::constant>(args.gain + column);
+    int const at = p * threads * width;
+    bool const there = first + at < columns;
+    if (args.has_delta) hidden[p] = add(hidden[p], delta[p]);
+    if (args.has_delta && there) store<Reuse::never>(hidden_row + at, hidden[p]);
+    add_to_sums(hidden[p], other[p], args.has_previous, sums);
+    if (args.gain != nullptr && there) other[p] = load<T, width, Reuse::constant>(args.gain + first + at);
   }
   block_sum<warps, row_sums>(sums, shared);
 
@@ -141,8 +153,8 @@ __global__ void __launch_bounds__((warps == 1 ? rows_of_warps : warps) * warp_si
   if (thread == 0) args.rstd[row] = rstd;
 #pragma unroll
   for (int p = 0; p < packs; ++p) {
-    int const column = (thread + p * threads) * width;
-    if (column < columns) store(args.normed.row(row) + column, scaled(hidden[p], rstd, other[p]));
+    int const at = p * threads * width;
+    if (first + at < columns) store(normed_row + at, scaled(hidden[p], rstd, other[p]));
   }
 }
 
@@ -153,18 +165,16 @@ template <class T, int width> __global__ void __launch_bounds__(loop_threads) re
   __shared__ float shared[loop_warps * row_sums];
   std::int64_t const row = blockIdx.x;
   std::int64_t const begin = static_cast<std::int64_t>(threadIdx.x) * width;
-  bool const has_delta = args.delta.data != nullptr;
-  bool const has_previous = args.previous.data != nullptr;
   float sums[row_sums] = {};
   for (std::int64_t column = begin; column < args.columns; column += step) {
     auto hidden = load<T, width>(args.residual.row(row) + column);
     Raw<T, width> previous{};
-    if (has_previous) previous = load<T, width, Reuse::never>(args.previous.row(row) + column);
-    if (has_delta) {
+    if (args.has_previous) previous = load<T, width, Reuse::never>(args.previous.row(row) + column);
+    if (args.has_delta) {
       hidden = add(hidden, load<T, width, Reuse::never>(args.delta.row(row) + column));
       store(args.hidden.row(row) + column, hidden);
     }
-    add_to_sums(hidden, previous, has_previous, sums);
+    add_to_sums(hidden, previous, args.has_previous, sums);
   }
   block_sum<loop_warps, row_sums>(sums, shared);
 
@@ -173,7 +183,7 @@ template <class T, int width> __global__ void __launch_bounds__(loop_threads) re
   float const rstd = rstd_of(args, sums);
   if (threadIdx.x == 0) args.rstd[row] = rstd;
   // Each thread reads again what it wrote itself.
-  T const* const hidden = has_delta ? args.hidden.row(row) : args.residual.row(row);
+  T const* const hidden = args.has_delta ? args.hidden.row(row) : args.residual.row(row);
   for (std::int64_t column = begin; column < args.columns; column += step) {
     auto const gain = load<T, width, Reuse::constant>(args.gain + column);
     store(args.normed.row(row) + column, scaled(load<T, width>(hidden + column), rstd, gain));
@@ -182,9 +192,8 @@ template <class T, int width> __global__ void __launch_bounds__(loop_threads) re
 
 template <class T, int warps, int packs> void launch_rows(Context const& context, Forward<T> const& args) {
   constexpr int rows = warps == 1 ? rows_of_warps : 1;
-  constexpr int threads = (warps == 1 ? rows_of_warps : warps) * warp_size;
-  launch(residual_norm_rows<T, full_width<T>, warps, packs>, blocks_for(args.rows, rows), threads, 0, context.stream,
-         args);
+  launch(residual_norm_rows<T, full_width<T>, warps, packs>, blocks_for(args.rows, rows), block_threads(warps), 0,
+         context.stream, args);
 }
 
 template <class T, int width> void launch_loop(Context const& context, Forward<T> const& args) {
@@ -216,16 +225,18 @@ template <class T> void forward(Context const& context, ResidualNorm const& args
   Tensor const hidden = args.delta ? args.hidden : Tensor{};
   Tensor const normed = args.gain ? args.normed : Tensor{};
   Forward<T> const rows{.residual = rows_of<T const>(args.residual),
-                        .delta = rows_of<T const>(args.delta),
-                        .hidden = rows_of<T>(hidden),
+                        .has_delta = static_cast<bool>(args.delta),
+                        .delta = rows_of<T const>(args.delta, args.residual),
+                        .hidden = rows_of<T>(hidden, args.residual),
                         .gain = static_cast<T const*>(args.gain.data),
                         .rstd = static_cast<float*>(args.rstd.data),
-                        .normed = rows_of<T>(normed),
+                        .normed = rows_of<T>(normed, args.residual),
                         .eps = args.eps,
                         .norm = static_cast<float*>(args.angular.norm.data),
                         .displacement = static_cast<float*>(args.angular.displacement.data),
                         .update_norm = static_cast<float*>(args.angular.update_norm.data),
-                        .previous = rows_of<T const>(previous),
+                        .has_previous = static_cast<bool>(previous),
+                        .previous = rows_of<T const>(previous, args.residual),
                         .previous_norm = static_cast<float const*>(args.previous_norm.data),
                         .rows = args.residual.rows,
                         .columns = args.residual.columns};
