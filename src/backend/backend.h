@@ -73,6 +73,9 @@ public:
   virtual std::size_t peak_bytes() const = 0;
 };
 
+/// Whether this build has a backend of that name; the machine may still lack what it runs on.
+bool has_backend(std::string const& name);
+
 /// Throws UserError when this build has no backend of that name, saying how to build it.
 void require_backend(std::string const& name);
 
