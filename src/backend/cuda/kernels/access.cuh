@@ -82,7 +82,7 @@ template <> struct AccessOf<2> { using Type = unsigned short; };
 template <> struct AccessOf<4> { using Type = unsigned; };
 template <> struct AccessOf<8> { using Type = uint2; };
 
-/// Hints for the caches. The accesses are named, so that the compiler does not take them apart.
+/// Hints for the caches. Stores are named in full (write-back is the default): the compiler takes others apart.
 enum class Reuse {
   soon,      // stays in the caches as long as they like
   never,     // first to leave the caches
@@ -101,7 +101,7 @@ template <class T, int width, Reuse reuse = Reuse::soon> __device__ Raw<T, width
     } else if constexpr (reuse == Reuse::constant) {
       access = __ldg(at);
     } else {
-      access = __ldca(at);
+      access = *at;
     }
     memcpy(raw.words + i * (sizeof(Access) / sizeof(raw.words[0])), &access, sizeof(access));
   }
@@ -122,7 +122,7 @@ template <Reuse reuse = Reuse::soon, class T, int width> __device__ void store(T
     if constexpr (reuse == Reuse::never) {
       __stcs(at, access);
     } else {
-      *at = access;
+      __stwb(at, access);
     }
   }
 }
