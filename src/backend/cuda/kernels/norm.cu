@@ -286,32 +286,10 @@ void again(Context const& context, Tensor const& hidden, Tensor const& gain, Ten
   }
 }
 
-void check_forward(ResidualNorm const& args) {
-  std::int64_t const tokens = args.residual.rows;
-  std::int64_t const columns = args.residual.columns;
-  expect_activation(args.residual, args.residual, tokens, columns, "residual");
-  if (args.delta) {
-    expect_activation(args.delta, args.residual, tokens, columns, "delta");
-    expect_activation(args.hidden, args.residual, tokens, columns, "hidden");
-  }
-  if (args.gain) {
-    expect_activation(args.gain, args.residual, 1, columns, "gain");
-    expect_activation(args.normed, args.residual, tokens, columns, "normed");
-    expect_token_row(args.rstd, tokens, "rstd");
-  }
-  if (!args.angular.norm) return;
-  expect_token_row(args.angular.norm, tokens, "norm of hidden states");
-  if (!args.previous) return;
-  expect_activation(args.previous, args.residual, tokens, columns, "previous hidden states");
-  expect_token_row(args.previous_norm, tokens, "norm of previous hidden states");
-  expect_token_row(args.angular.displacement, tokens, "displacement");
-  expect_token_row(args.angular.update_norm, tokens, "update norm");
-}
-
 }  // namespace
 
 void residual_norm(Context const& context, ResidualNorm const& args) {
-  check_forward(args);
+  expect_residual_norm(args);
   if (args.residual.size() == 0) return;
   if (args.residual.dtype == DType::f32) {
     forward<float>(context, args);

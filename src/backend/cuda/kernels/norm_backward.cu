@@ -55,27 +55,36 @@ struct Factors {
   float next = 0;
 };
 
-template <class T> __device__ Factors angular_factors(Backward<T> const& args, std::int64_t row) {
-  Factors factors;
-  if (!args.has_previous && !args.has_next) return factors;
-  float const norm = args.norm[row];
-  if (norm < tiny_norm) return factors;
-  if (args.has_previous && args.previous_norm[row] >= tiny_norm) {
-    float const half = 0.5F * args.coefficient / norm;
-    factors.previous = -half / args.previous_norm[row];
-    factors.own += half * (1 - 2 * args.displacement[row]) / norm;
-  }
-  if (args.has_next && args.next_norm[row] >= tiny_norm) {
-    float const half = 0.5F * args.next_coefficient / norm;
-    factors.next = -half / args.next_norm[row];
-    factors.own += half * (1 - 2 * args.next_displacement[row]) / norm;
-  }
-  return factors;
+/// What is known of one token. Loads do not wait for one another.
+struct Token {
+  float rstd, norm, previous_norm, displacement, next_norm, next_displacement;
+};
+template <class T> __device__ Token token_of(Backward<T> const& args, std::int64_t row) {
+  bool const angular = args.has_previous || args.has_next;
+  return {.rstd = args.has_norm ? args.rstd[row] : 0.0F,
+          .norm = angular ? args.norm[row] : 0.0F,
+          .previous_norm = args.has_previous ? args.previous_norm[row] : 0.0F,
+          .displacement = args.has_previous ? args.displacement[row] : 0.0F,
+          .next_norm = args.has_next ? args.next_norm[row] : 0.0F,
+          .next_displacement = args.has_next ? args.next_displacement[row] : 0.0F};
 }
 
-/// -rstd^3 mean(gain dy h), the part of `own` that the norm has.
-template <class T> __device__ float own_of_norm(Backward<T> const& args, float rstd, float dot) {
-  return -rstd * rstd * rstd * dot / static_cast<float>(args.columns);
+/// `dot`: the sum of gain dy h. Written so that a NaN in a norm is not taken for a small one.
+template <class T> __device__ Factors factors_of(Backward<T> const& args, Token const& token, float dot) {
+  Factors factors{.rstd = token.rstd};
+  factors.own = -token.rstd * token.rstd * token.rstd * dot / static_cast<float>(args.columns);
+  if (token.norm < tiny_norm) return factors;
+  if (args.has_previous && !(token.previous_norm < tiny_norm)) {
+    float const half = 0.5F * args.coefficient / token.norm;
+    factors.previous = -half / token.previous_norm;
+    factors.own += half * (1 - 2 * token.displacement) / token.norm;
+  }
+  if (args.has_next && !(token.next_norm < tiny_norm)) {
+    float const half = 0.5F * args.next_coefficient / token.norm;
+    factors.next = -half / token.next_norm;
+    factors.own += half * (1 - 2 * token.next_displacement) / token.norm;
+  }
+  return factors;
 }
 
 template <class T, int width>
@@ -167,6 +176,7 @@ __global__ void __launch_bounds__(block_threads(warps), resident_threads / block
     T const* const previous_row = args.previous.row(row) + first;
     T const* const next_row = args.next.row(row) + first;
     T* const dh_row = args.dh.row(row) + first;
+    Token const token = token_of(args, row);
     Raw<T, width> dy[packs], hidden[packs], dh[packs], previous[packs], next[packs];
 #pragma unroll
     for (int p = 0; p < packs; ++p) {
@@ -179,14 +189,12 @@ __global__ void __launch_bounds__(block_threads(warps), resident_threads / block
       previous[p] = there && args.has_previous ? load<T, width, Reuse::never>(previous_row + at) : none;
       next[p] = there && args.has_next ? load<T, width, Reuse::never>(next_row + at) : none;
     }
-    Factors factors = angular_factors(args, row);
-    factors.rstd = args.rstd[row];
     float dot[1] = {};
 #pragma unroll
     for (int p = 0; p < packs; ++p) dot[0] += dot_with_gain(gain[p], dy[p], hidden[p]);
     block_sum<warps, 1>(dot, shared[turn]);
     turn = 1 - turn;
-    factors.own += own_of_norm(args, factors.rstd, dot[0]);
+    Factors const factors = factors_of(args, token, dot[0]);
 #pragma unroll
     for (int p = 0; p < packs; ++p) {
       int const at = p * threads * width;
@@ -209,17 +217,16 @@ template <class T, int width> __global__ void __launch_bounds__(loop_threads) no
   __shared__ float shared[loop_warps];
   std::int64_t const row = blockIdx.x;
   std::int64_t const begin = static_cast<std::int64_t>(threadIdx.x) * width;
-  Factors factors = angular_factors(args, row);
+  Token const token = token_of(args, row);
+  float dot[1] = {};
   if (args.has_norm) {
-    float dot[1] = {};
     for (std::int64_t column = begin; column < args.columns; column += step) {
       dot[0] += dot_with_gain(load<T, width, Reuse::constant>(args.gain + column),
                               load<T, width>(args.dy.row(row) + column), load<T, width>(args.hidden.row(row) + column));
     }
     block_sum<loop_warps, 1>(dot, shared);
-    factors.rstd = args.rstd[row];
-    factors.own += own_of_norm(args, factors.rstd, dot[0]);
   }
+  Factors const factors = factors_of(args, token, dot[0]);
   for (std::int64_t column = begin; column < args.columns; column += step) {
     T* const dh = args.dh.row(row) + column;
     auto gradient = to_floats(args.overwrite ? Raw<T, width>{} : load<T, width, Reuse::never>(dh));
@@ -365,34 +372,12 @@ template <class T> void backward(Context const& context, NormBackward const& arg
   launch_backward(context, rows, args.gain_gradient, width);
 }
 
-void check_angular(AngularGradient const& angular, Tensor const& hidden) {
-  expect_token_row(angular.norm, hidden.rows, "norm of hidden states");
-  if (angular.previous) {
-    expect_activation(angular.previous, hidden, hidden.rows, hidden.columns, "previous hidden states");
-    expect_token_row(angular.previous_norm, hidden.rows, "norm of previous hidden states");
-    expect_token_row(angular.displacement, hidden.rows, "displacement");
-  }
-  if (!angular.next) return;
-  expect_activation(angular.next, hidden, hidden.rows, hidden.columns, "next hidden states");
-  expect_token_row(angular.next_norm, hidden.rows, "norm of next hidden states");
-  expect_token_row(angular.next_displacement, hidden.rows, "next displacement");
-}
-
 }  // namespace
 
 void norm_backward(Context const& context, NormBackward const& args) {
-  std::int64_t const tokens = args.hidden_gradient.rows;
-  std::int64_t const columns = args.hidden_gradient.columns;
   if (!args.normed_gradient && !args.has_angular && !args.overwrite) return;
-  expect_activation(args.hidden, args.hidden_gradient, tokens, columns, "hidden");
-  if (args.has_angular) check_angular(args.angular, args.hidden);
-  if (args.normed_gradient) {
-    expect_activation(args.normed_gradient, args.hidden, tokens, columns, "normed gradient");
-    expect_activation(args.gain, args.hidden, 1, columns, "gain");
-    expect_token_row(args.rstd, tokens, "rstd");
-    expect_token_row(args.gain_gradient, columns, "gain gradient");
-  }
-  if (tokens == 0 || columns == 0) return;
+  expect_norm_backward(args);
+  if (args.hidden.size() == 0) return;
   if (args.hidden.dtype == DType::f32) {
     backward<float>(context, args);
   } else {
