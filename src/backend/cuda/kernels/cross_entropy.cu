@@ -22,7 +22,8 @@ __device__ float larger(float a, float b) {
   return a > b || a != a ? a : b;
 }
 
-/// Calls visit(column, logit) for the row's columns below `columns`, which the threads of a block share out.
+/// Calls visit(logit) for the row's columns below `columns`, which the threads of a block share out; what the last pack
+/// has of the padding is visited as -infinity.
 template <int warps, int width, class Visit>
 __device__ void for_columns(float const* row, std::int64_t columns, Visit const& visit) {
   constexpr std::int64_t step = std::int64_t{warps} * warp_size * width;
@@ -40,7 +41,7 @@ __device__ void for_columns(float const* row, std::int64_t columns, Visit const&
       auto const logits = to_floats(raw[p]);
 #pragma unroll
       for (int i = 0; i < width; ++i) {
-        if (begin + p * step + i < columns) visit(logits.values[i]);
+        visit(begin + p * step + i < columns ? logits.values[i] : -INFINITY);
       }
     }
   }

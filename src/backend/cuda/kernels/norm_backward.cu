@@ -16,8 +16,10 @@ constexpr int rows_of_warps = 4;
 constexpr int block_threads(int warps) {
   return (warps == 1 ? rows_of_warps : warps) * warp_size;
 }
-/// Threads that a multiprocessor holds at least: 128 registers for each.
-constexpr int resident_threads = 512;
+/// Threads that a multiprocessor holds at least: 80 registers for each, or 128 where they have two packs.
+constexpr int resident_threads(int packs) {
+  return packs == 1 ? 768 : 512;
+}
 /// Fewer rows than this in a run make more of the sums than of the rows.
 constexpr std::int64_t shortest_run = 4;
 constexpr int loop_warps = 8;
@@ -153,7 +155,7 @@ __device__ void write_partials(Floats<width> (&sums)[packs], float* partials, in
 /// to `packs` packs per thread. Bytes per element in bf16: 8 (dy, h, dh in and out), 2 for each of `previous` and
 /// `next`: the floor; and 8 / run for the sums of dgain.
 template <class T, int width, int warps, int packs>
-__global__ void __launch_bounds__(block_threads(warps), resident_threads / block_threads(warps))
+__global__ void __launch_bounds__(block_threads(warps), resident_threads(packs) / block_threads(warps))
     norm_backward_rows(Backward<T> args, float* partials, std::int64_t run) {
   constexpr int threads = warps * warp_size;
   constexpr int side_by_side = warps == 1 ? rows_of_warps : 1;
@@ -304,7 +306,7 @@ void launch_adding(Context const& context, float const* partials, Runs const& ru
 
 template <class T, int warps, int packs>
 void launch_rows(Context const& context, Backward<T> const& args, Tensor const& gain_gradient) {
-  Runs const runs = runs_of(context, args.rows, resident_threads / block_threads(warps));
+  Runs const runs = runs_of(context, args.rows, resident_threads(packs) / block_threads(warps));
   float* const partials = reserve_partials(context, runs, args.columns);
   launch(norm_backward_rows<T, full_width<T>, warps, packs>, blocks_for(runs.count, 1), block_threads(warps), 0,
          context.stream, args, partials, runs.rows);
