@@ -86,6 +86,10 @@ private:
   std::string missing_;  // why there is no backend
 };
 
+/// Lengths of rows at which kernels change over from one form to another, for both types.
+constexpr std::int64_t row_widths[] = {8,    256,  264,  512,  760,   1024,  1528, 2048,
+                                       3072, 4088, 6144, 8192, 12288, 16384, 16392};
+
 /// Runs `call` twice on two threads, each time on what `prepare` set up; true when `result` is equal to the bit.
 bool same_bits_twice(std::function<void()> const& prepare_and_call, GuardedTensor const& result);
 

@@ -68,6 +68,42 @@ TEST_P(AdamWUpdate, NanGradientReachesTheWeight) {
   for (std::int64_t i = 0; i < 20; ++i) EXPECT_EQ(std::isnan(weight.values()(0, i)), i == 7);
 }
 
+TEST_P(AdamWUpdate, AnyRangeIsUpdatedLikeTheWhole) {
+  std::int64_t const count = 1027;
+  auto const gradient = upload(oracle::random_matrix("gradient", 1, count), DType::f32);
+  for (auto const& [begin, end] : {std::pair{0, 1027}, {1, 1027}, {4, 1024}, {5, 7}}) {
+    auto const weight = upload(oracle::random_matrix("weights", 1, count), DType::f32);
+    auto const first = upload(Real(1, count), DType::f32);
+    auto const second = upload(Real(1, count), DType::f32);
+    auto const compute = upload(Real(1, count), DType::bf16);
+    Real expected = weight.values();
+    AdamW args{.weight = weight.view().column_range(begin, end),
+               .compute = {},
+               .gradient = gradient.view().column_range(begin, end),
+               .first = first.view().column_range(begin, end),
+               .second = second.view().column_range(begin, end)};
+    if (type() == DType::bf16) args.compute = compute.view().column_range(begin, end);
+    args.rate = 0.5F;
+    args.eps = 0.25F;
+    args.decay = 0.1F;
+    ops().adamw(args);
+    oracle::AdamWSettings const settings{0.5, 0, 0, 0.25, static_cast<double>(0.1F)};
+    Real const slope = gradient.values();
+    for (std::int64_t i = begin; i < end; ++i) {
+      oracle::AdamWState state{expected(0, i)};
+      oracle::adamw(settings, slope(0, i), 1, state);
+      expected(0, i) = state.weight;
+    }
+    Real const found = weight.values();
+    EXPECT_LT(relative_error(found, expected), 1e-6);
+    Real low(1, count);
+    for (std::int64_t i = begin; i < end; ++i) low(0, i) = found(0, i);
+    if (type() == DType::bf16) {
+      EXPECT_EQ(compute.values().values, rounded(low).values);
+    }
+  }
+}
+
 JREG_FOR_TYPES(AdamWUpdate, DType::f32, DType::bf16);
 
 }  // namespace

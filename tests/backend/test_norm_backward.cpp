@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cmath>
+
 #include "backend/backend_test.h"
 #include "oracle/norm.h"
 
@@ -21,6 +24,7 @@ protected:
     bool previous = true;
     bool next = true;
     bool overwrite = false;
+    bool aligned = false;  // rows begin at multiples of 8 elements
   };
   struct Inputs {
     Real h, before, after, gain, dy, dh, dgain;
@@ -38,6 +42,9 @@ protected:
   static std::complex<double> loss(Case const& c, Inputs const& in, Complex const& h, Complex const& gain);
   Gradients run(Case const& c, Inputs const& in);
   void check(Case const& c);
+  /// The same for a few elements of many or long rows: a token's gradient depends on that token alone, the gain's is
+  /// linear in the gain.
+  void check_large(Case const& c);
 };
 
 NormBackwardPass::Inputs NormBackwardPass::inputs(Case const& c) const {
@@ -61,18 +68,19 @@ std::complex<double> NormBackwardPass::loss(Case const& c, Inputs const& in, Com
 
 NormBackwardPass::Gradients NormBackwardPass::run(Case const& c, Inputs const& in) {
   auto const row = [&](Real const& values) { return upload(values, DType::f32); };
-  auto const hidden = upload(in.h, 1);
+  auto const hidden = upload(in.h, c.aligned ? 8 : 1);
   auto const scale = upload(in.gain);
-  auto const gradient = upload(in.dy, 2);
+  auto const gradient = upload(in.dy, c.aligned ? 16 : 2);
   auto const rstd = row(oracle::rms_norm(in.h, in.gain, eps).rstd);
   auto const norm = row(oracle::norms(in.h));
   auto const previous = upload(in.before);
   auto const previous_norm = row(oracle::norms(in.before));
   auto const psi = row(oracle::displacements(in.before, in.h));
-  auto const next = upload(in.after, 3);
+  auto const next = upload(in.after, c.aligned ? 24 : 3);
   auto const next_norm = row(oracle::norms(in.after));
   auto const next_psi = row(oracle::displacements(in.h, in.after));
-  auto const hidden_gradient = c.overwrite ? output(c.tokens, c.width, 1) : upload(in.dh, 1);
+  std::int64_t const gap = c.aligned ? 8 : 1;
+  auto const hidden_gradient = c.overwrite ? output(c.tokens, c.width, gap) : upload(in.dh, gap);
   auto const gain_gradient = row(in.dgain);
   NormBackward args;
   args.hidden = hidden;
@@ -123,6 +131,52 @@ void NormBackwardPass::check(Case const& c) {
   }
 }
 
+void NormBackwardPass::check_large(Case const& c) {
+  SCOPED_TRACE(fmt::format("tokens {} width {} overwrite {}", c.tokens, c.width, c.overwrite));
+  Inputs const in = inputs(c);
+  Gradients const result = run(c, in);
+  std::vector<double> expected;
+  std::vector<double> found;
+  auto elements = oracle::some_elements(in.h, 8);
+  elements.push_back(in.h.values.size() - 1);
+  for (std::size_t const i : elements) {
+    auto const token = static_cast<std::int64_t>(i) / c.width;
+    auto const row = [&](Real const& all) {
+      Real one(1, c.width);
+      std::copy_n(all.values.begin() + token * c.width, c.width, one.values.begin());
+      return one;
+    };
+    Inputs const one{row(in.h), row(in.before), row(in.after), in.gain, row(in.dy), row(in.dh), in.dgain};
+    auto const step = oracle::imaginary_step(one.h, {i % static_cast<std::size_t>(c.width)},
+                                             [&](Complex const& h) { return loss(c, one, h, complex(in.gain)); });
+    expected.push_back(step[0]);
+    found.push_back(result.hidden.values[i]);
+  }
+  EXPECT_LT(relative_error(found, expected), tolerance());
+  for (double const value : result.hidden.values) ASSERT_TRUE(std::isfinite(value));
+
+  Real ones(1, c.width);
+  for (double& value : ones.values) value = 1;
+  Real const unscaled = oracle::rms_norm(in.h, ones, eps).normed;
+  Real gain = in.dgain;
+  for (std::int64_t t = 0; t < c.tokens; ++t) {
+    for (std::int64_t i = 0; i < c.width; ++i) gain(0, i) += in.dy(t, i) * unscaled(t, i);
+  }
+  EXPECT_LT(relative_error(result.gain, gain), 2e-6);
+}
+
+TEST_P(NormBackwardPass, LongRowsMatchImaginaryStep) {
+  for (std::int64_t const width : row_widths) {
+    if (width <= 12288) check_large({.tokens = 5, .width = width, .aligned = true});
+  }
+}
+
+TEST_P(NormBackwardPass, ManyRowsMatchImaginaryStep) {
+  for (std::int64_t const width : {24, 256, 760, 1024}) {
+    check_large({.tokens = 301, .width = width, .overwrite = width == 24, .aligned = true});
+  }
+}
+
 TEST_P(NormBackwardPass, MatchesImaginaryStep) {
   for (auto const& [tokens, width] : {std::pair{1, 20}, {7, 2}, {130, 20}, {3, 65}}) check({tokens, width});
 }
@@ -130,6 +184,7 @@ TEST_P(NormBackwardPass, MatchesImaginaryStep) {
 TEST_P(NormBackwardPass, MatchesWithAnyTermAbsent) {
   for (int terms = 0; terms < 16; ++terms) {
     check({7, 20, (terms & 1) != 0, (terms & 2) != 0, (terms & 4) != 0, (terms & 8) != 0});
+    check({7, 24, (terms & 1) != 0, (terms & 2) != 0, (terms & 4) != 0, (terms & 8) != 0, true});
   }
 }
 
@@ -158,13 +213,14 @@ TEST_P(NormBackwardPass, ZeroVectorsGetNoAngularGradient) {
 
 TEST_P(NormBackwardPass, TwiceGivesTheSameBits) {
   std::int64_t const tokens = 1000;
-  Real const h = random("h", tokens, 20);
+  std::int64_t const width = 24;
+  Real const h = random("h", tokens, width);
   auto const hidden = upload(h);
-  auto const gradient = upload(random("dy", tokens, 20));
-  auto const gain = upload(random("gain", 1, 20));
-  auto const rstd = upload(oracle::rms_norm(h, random("gain", 1, 20), eps).rstd, DType::f32);
-  auto const dh = output(tokens, 20);
-  auto dgain = output(DType::f32, 1, 20);
+  auto const gradient = upload(random("dy", tokens, width));
+  auto const gain = upload(random("gain", 1, width));
+  auto const rstd = upload(oracle::rms_norm(h, random("gain", 1, width), eps).rstd, DType::f32);
+  auto const dh = output(tokens, width);
+  auto dgain = output(DType::f32, 1, width);
   NormBackward args;
   args.normed_gradient = gradient;
   args.hidden = hidden;
@@ -174,7 +230,7 @@ TEST_P(NormBackwardPass, TwiceGivesTheSameBits) {
   args.overwrite = true;
   args.gain_gradient = dgain;
   auto const call = [&] {
-    dgain.fill(Real(1, 20));
+    dgain.fill(Real(1, width));
     ops().norm_backward(args);
   };
   EXPECT_TRUE(same_bits_twice(call, dgain));

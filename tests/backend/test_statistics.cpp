@@ -84,6 +84,36 @@ TEST_P(Statistics, HistogramCountsEveryTokenOnce) {
   EXPECT_TRUE(counts.guards_intact());
 }
 
+TEST_P(Statistics, HistogramOfManyTokens) {
+  for (std::int64_t const bins : {1, 64, 5000}) {
+    std::int64_t const tokens = 5001;
+    Real psi(1, tokens);
+    Real expected(1, bins);
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      // The middle of a bin.
+      std::int64_t const bin = (t * t + 3 * t) % bins;
+      psi(0, t) = (static_cast<double>(bin) + 0.5) / static_cast<double>(bins);
+      expected(0, bin) += 1;
+    }
+    auto const counts = upload(Real(1, bins), DType::i64);
+    ops().add_histogram(upload(psi), counts);
+    EXPECT_EQ(counts.values().values, expected.values);
+    EXPECT_TRUE(counts.guards_intact());
+  }
+}
+
+TEST_P(Statistics, SquaresOfAnyRangeAddUp) {
+  Real const values = random("values", 1, 9000);
+  auto const whole = upload(values);
+  for (auto const& [begin, end] : {std::pair{1, 9000}, {4, 8999}, {3, 4}, {8, 8}}) {
+    auto const sum = upload(Real(1, 1), DType::f64);
+    ops().add_squares(whole.view().column_range(begin, end), sum);
+    double expected = 0;
+    for (std::int64_t i = begin; i < end; ++i) expected += values(0, i) * values(0, i);
+    EXPECT_NEAR(sum.values()(0, 0), expected, 1e-12 * expected);
+  }
+}
+
 TEST_P(Statistics, SquaresAddUpInDouble) {
   for (std::int64_t const count : {1, 65, 200001}) {
     Real const values = random("values", 1, count);

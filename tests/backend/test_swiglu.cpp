@@ -44,6 +44,25 @@ TEST_P(SwiGlu, BackwardMatchesImaginaryStepAndRepeatsForward) {
   }
 }
 
+TEST_P(SwiGlu, AlignedRowsMatchRowsThatAreNot) {
+  for (auto const& [tokens, width] : {std::pair{2, 8}, {700, 24}, {5, 264}, {3, 4104}}) {
+    Real const gate_up = random("gate_up", tokens, 2 * width, 4);
+    auto const out = output(tokens, width, 8);
+    ops().swiglu(upload(gate_up, 16), out);
+    EXPECT_LT(relative_error(out.values(), oracle::swiglu(gate_up)), tolerance());
+
+    Real const dout = random("dout", tokens, width);
+    auto const aligned = upload(gate_up, 8);
+    auto const again = output(tokens, width, 16);
+    ops().swiglu_backward(aligned, upload(dout, 8), again);
+    auto const other = upload(gate_up, 1);
+    ops().swiglu_backward(other, upload(dout), {});
+    EXPECT_LT(relative_error(aligned.values(), other.values()), type() == DType::f32 ? 1e-6 : 1e-3);
+    EXPECT_LT(relative_error(again.values(), oracle::swiglu(gate_up)), tolerance());
+    EXPECT_TRUE(out.guards_intact() && aligned.guards_intact() && again.guards_intact());
+  }
+}
+
 TEST_P(SwiGlu, ExtremeGatesStayFinite) {
   Real gate_up(1, 8);
   for (std::int64_t i = 0; i < 4; ++i) {

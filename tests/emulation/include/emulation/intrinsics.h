@@ -140,6 +140,9 @@ template <class T> T __ldca(T const* from) {
 template <class T> void __stcs(T* to, std::type_identity_t<T> value) {
   *to = value;
 }
+template <class T> void __stwb(T* to, std::type_identity_t<T> value) {
+  *to = value;
+}
 template <class T> void __stcg(T* to, std::type_identity_t<T> value) {
   *to = value;
 }
