@@ -22,7 +22,8 @@ void expect_rows(AttentionShape const& shape, Tensor const& tensor, Tensor const
 
 void check_call(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
                 Tensor const& log_sum_exp) {
-  expect(shape.batch >= 0 && shape.sequence >= 1 && shape.sequence < largest_extent, "a sequence holds 1 to 2^30 tokens");
+  expect(shape.batch >= 0 && shape.sequence >= 1 && shape.sequence < largest_extent,
+         "a sequence holds 1 to 2^30 tokens");
   expect(shape.head_size >= 2 && shape.head_size % 2 == 0, "attention has an even head size");
   expect(shape.kv_heads >= 1 && shape.heads % shape.kv_heads == 0, "query heads are a multiple of key/value heads");
   expect(shape.qkv_columns() < largest_extent, "a token has less than 2^30 columns");

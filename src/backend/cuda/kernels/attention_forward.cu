@@ -17,7 +17,7 @@ template <int head_size> struct ForwardTiles {
   static constexpr int rows = 16 * m_tiles;     // queries of a warp
   static constexpr int queries = rows * warps;  // of a block
   static constexpr int keys = 64;
-  static constexpr std::size_t shared_bytes = Tile<head_size>::bytes(queries + 2 * keys);
+  static constexpr std::size_t shared_bytes = Tile<head_size>::bytes(queries + 2 * keys) + queries * sizeof(int);
 };
 
 /// The running softmax of a warp's rows, in base 2.
@@ -92,11 +92,13 @@ __global__ void __launch_bounds__(ForwardTiles<head_size>::threads, 2)
     forward_kernel(BrainArguments const args, TileOrder const order) {
   using Tiles = ForwardTiles<head_size>;
   using Layout = Tile<head_size>;
-  int const lane = static_cast<int>(threadIdx.x) % warp_size;
-  int const warp = static_cast<int>(threadIdx.x) / warp_size;
+  int const thread = static_cast<int>(threadIdx.x);
+  int const lane = thread % warp_size;
+  int const warp = thread / warp_size;
   unsigned char* const query_tile = dynamic_shared();
   unsigned char* const key_tile = query_tile + Layout::bytes(Tiles::queries);
   unsigned char* const value_tile = key_tile + Layout::bytes(Tiles::keys);
+  int* const lowest_keys = reinterpret_cast<int*>(value_tile + Layout::bytes(Tiles::keys));  // that each query sees
   unsigned char* const own_queries = query_tile + warp * Layout::bytes(Tiles::rows);
 
   TileOrder::Place const place = order(blockIdx.x);
@@ -106,7 +108,7 @@ __global__ void __launch_bounds__(ForwardTiles<head_size>::threads, 2)
   std::int32_t const* const first = args.first == nullptr ? nullptr : args.first + token;
   Bf16 const* const rows = args.qkv + token * args.qkv_stride;
   Bf16 const* const key_rows = rows + args.key_column(head / args.group);
-  Bf16 const* const value_rows = rows + args.value_column(head / args.group);
+  int const to_values = args.kv_heads * head_size;  // from a key head to its value head
   int const query_end = min(query_begin + Tiles::queries, args.sequence);
   int const key_begin = first == nullptr ? 0 : first[query_begin] / Tiles::keys * Tiles::keys;
 
@@ -116,21 +118,14 @@ __global__ void __launch_bounds__(ForwardTiles<head_size>::threads, 2)
                                                           args.qkv_stride, args.sequence - key_begin);
   copy_async_commit();
 
+  static_assert(Tiles::threads == Tiles::queries);
+  lowest_keys[thread] = first == nullptr ? 0 : first[min(query_begin + thread, args.sequence - 1)];
+
   // Of the warp: its queries, and the keys that all of them and that any of them may see.
   int const own_begin = query_begin + warp * Tiles::rows;
   int const own_last = own_begin < args.sequence ? min(own_begin + Tiles::rows, args.sequence) - 1 : -1;
   int const lowest_of_all = first == nullptr || own_last < 0 ? 0 : first[own_last];
   int const lowest_of_any = first == nullptr || own_last < 0 ? 0 : first[own_begin];
-  int lowest[Tiles::m_tiles][2];
-#pragma unroll
-  for (int m = 0; m < Tiles::m_tiles; ++m) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      int const query = min(own_begin + 16 * m + 8 * half + lane / 4, args.sequence - 1);
-      lowest[m][half] = first == nullptr ? 0 : first[query];
-    }
-  }
-
   float const scale = args.scale * log2_of_e;
   RunningSoftmax<head_size> softmax;
   softmax.begin();
@@ -138,7 +133,7 @@ __global__ void __launch_bounds__(ForwardTiles<head_size>::threads, 2)
     bool const seen = key <= own_last && key + Tiles::keys > lowest_of_any;
     copy_async_wait<0>();
     __syncthreads();  // the keys are here for all, and the values of the tile before are done with
-    copy_rows_async<head_size, Tiles::keys, Tiles::threads>(value_tile, value_rows + key * args.qkv_stride,
+    copy_rows_async<head_size, Tiles::keys, Tiles::threads>(value_tile, key_rows + key * args.qkv_stride + to_values,
                                                             args.qkv_stride, args.sequence - key);
     copy_async_commit();
     float scores[Tiles::m_tiles][Tiles::keys / 8][4] = {};
@@ -156,12 +151,17 @@ __global__ void __launch_bounds__(ForwardTiles<head_size>::threads, 2)
 #pragma unroll
       for (int m = 0; m < Tiles::m_tiles; ++m) {
 #pragma unroll
-        for (int n = 0; n < Tiles::keys / 8; ++n) {
+        for (int half = 0; half < 2; ++half) {
+          int const row = warp * Tiles::rows + 16 * m + 8 * half + lane / 4;
+          int const last = query_begin + row - key - lane % 4 * 2;
+          int const lowest = lowest_keys[row] - key - lane % 4 * 2;
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            int const k = key + 8 * n + lane % 4 * 2 + i % 2;
-            int const query = own_begin + 16 * m + i / 2 * 8 + lane / 4;
-            if (k > query || k < lowest[m][i / 2]) scores[m][n][i] = -INFINITY;
+          for (int n = 0; n < Tiles::keys / 8; ++n) {
+#pragma unroll
+            for (int right = 0; right < 2; ++right) {
+              int const column = 8 * n + right;
+              if (column > last || column < lowest) scores[m][n][2 * half + right] = -INFINITY;
+            }
           }
         }
       }
@@ -195,7 +195,7 @@ template <int head_size>
 void launch_forward(Context const& context, AttentionShape const& shape, BrainArguments const& args) {
   using Tiles = ForwardTiles<head_size>;
   TileOrder const order = tile_order(shape.batch * shape.heads, groups_of(Tiles::queries, shape.sequence), args.group,
-                                     shape.sequence * Tile<head_size>::row_bytes * 2 / args.group);
+                                     shape.sequence * head_size * 4 / args.group);
   launch(forward_kernel<head_size>, dim3{order.heads * order.tiles}, dim3{Tiles::threads}, Tiles::shared_bytes,
          context.stream, args, order);
 }

@@ -1,7 +1,6 @@
-#include <climits>
-
 #include "backend/cuda/kernels/attention_arguments.h"
 #include "backend/cuda/kernels/attention_delta.cuh"
+#include "backend/cuda/kernels/attention_numbers.cuh"
 #include "backend/cuda/kernels/attention_tile.cuh"
 #include "backend/cuda/launch.h"
 
@@ -9,41 +8,20 @@ namespace jreg::backend::cuda {
 
 namespace {
 
-/// Heads of 64: 4 warps of 32 keys, two blocks an SM. Heads of 128: the sums of 32 keys would not fit the registers of a
-/// warp, so 8 warps of 16 keys, one block.
+/// Heads of 64: 4 warps of 32 keys, two blocks an SM. Heads of 128: the sums of 32 keys would not fit the registers of
+/// a warp, so 8 warps of 16 keys, one block.
 template <int size> struct KeyGradientTiles {
   static constexpr int m_tiles = size == 64 ? 2 : 1;  // of a warp, 16 keys each
   static constexpr int warps = size == 64 ? 4 : 8;
   static constexpr int threads = warps * warp_size;
-  static constexpr int rows = 16 * m_tiles;    // keys of a warp
-  static constexpr int keys = rows * warps;    // of a block
-  static constexpr int queries = 64;           // of a tile
-  static constexpr int step = 32;              // queries whose scores are in registers
+  static constexpr int rows = 16 * m_tiles;          // keys of a warp
+  static constexpr int keys = rows * warps;          // of a block
+  static constexpr int queries = 64;                 // of a tile
+  static constexpr int step = 32;                    // queries whose scores are in registers
   static constexpr int blocks = size == 64 ? 2 : 1;  // of an SM
-  static constexpr int stage_bytes = 2 * Tile<size>::bytes(queries) + queries * 12;
+  static constexpr int stage_bytes = 2 * Tile<size>::bytes(queries) + static_cast<int>(sizeof(QueryNumbers<queries>));
   static constexpr std::size_t shared_bytes = Tile<size>::bytes(2 * keys) + 2 * stage_bytes;
 };
-
-/// What a tile of queries brings along besides its rows, in shared memory.
-template <int queries> struct QueryNumbers {
-  float logarithm[queries];  // of the sum of exponentials, base 2
-  float delta[queries];
-  int lowest[queries];  // first key that is seen; INT_MAX beyond the sequence: none
-};
-
-/// The numbers of this thread's query on their way to shared memory.
-struct QueryNumber {
-  float logarithm;
-  float delta;
-  int lowest;
-};
-
-__device__ inline QueryNumber load_number(BrainArguments const& args, std::int64_t head_row, std::int32_t const* first,
-                                          int query) {
-  if (query >= args.sequence) return {0, 0, INT_MAX};
-  return {args.log_sum_exp[head_row * args.log_sum_exp_stride + query] * log2_of_e,
-          args.delta[head_row * args.sequence + query], first == nullptr ? 0 : first[query]};
-}
 
 /// How many tiles of `queries` queries from `tile` on see a key before `key_end`; since `first` never falls they are
 /// neighbours. The warp looks at 32 tiles at a time.
@@ -113,28 +91,21 @@ __global__ void __launch_bounds__(KeyGradientTiles<size>::threads, KeyGradientTi
   auto const numbers_of = [&](int stage) {
     return reinterpret_cast<Numbers*>(stages + stage * Tiles::stage_bytes + 2 * tile_bytes);
   };
-  auto const keep_number = [&](QueryNumber const& number, int stage) {
-    if (thread >= Tiles::queries) return;
-    Numbers& numbers = *numbers_of(stage);
-    numbers.logarithm[thread] = number.logarithm;
-    numbers.delta[thread] = number.delta;
-    numbers.lowest[thread] = number.lowest;
-  };
   auto const number_of = [&](int head, int tile) {
     if (thread >= Tiles::queries) return QueryNumber{};
     return load_number(args, batch * args.heads + head, first, tile * Tiles::queries + thread);
   };
 
-  copy_rows_async<size, Tiles::keys, Tiles::threads>(
-      key_tile, rows + key_begin * args.qkv_stride + args.key_column(kv_head), args.qkv_stride,
-      args.sequence - key_begin);
-  copy_rows_async<size, Tiles::keys, Tiles::threads>(
-      value_tile, rows + key_begin * args.qkv_stride + args.value_column(kv_head), args.qkv_stride,
-      args.sequence - key_begin);
+  copy_rows_async<size, Tiles::keys, Tiles::threads>(key_tile,
+                                                     rows + key_begin * args.qkv_stride + args.key_column(kv_head),
+                                                     args.qkv_stride, args.sequence - key_begin);
+  copy_rows_async<size, Tiles::keys, Tiles::threads>(value_tile,
+                                                     rows + key_begin * args.qkv_stride + args.value_column(kv_head),
+                                                     args.qkv_stride, args.sequence - key_begin);
   int head = kv_head * args.group;
   int tile = tile_begin;
   fetch_rows(head, tile, 0);
-  keep_number(number_of(head, tile), 0);
+  numbers_of(0)->keep(thread, number_of(head, tile));
 
   int const own_begin = key_begin + warp * Tiles::rows;
   float const scale = args.scale * log2_of_e;
@@ -169,15 +140,16 @@ __global__ void __launch_bounds__(KeyGradientTiles<size>::threads, KeyGradientTi
         for (int right = 0; right < 2; ++right) {
           int const column = part + 8 * n + lane % 4 * 2 + right;
           float const logarithm = numbers.logarithm[column];
-          int const lowest = masked ? numbers.lowest[column] : 0;
+          int const last = query_begin + column - own_begin - lane / 4;  // row of the last key that the query sees
+          int const lowest = masked ? numbers.lowest[column] - own_begin - lane / 4 : 0;
 #pragma unroll
           for (int m = 0; m < m_tiles; ++m) {
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
               float& weight = weights[m][n][2 * half + right];
               weight = exp2_approximate(fmaf(weight, scale, -logarithm));
-              int const key = own_begin + 16 * m + 8 * half + lane / 4;
-              if (masked && (key > query_begin + column || key < lowest)) weight = 0;
+              int const row = 16 * m + 8 * half;
+              if (masked && (row > last || row < lowest)) weight = 0;
             }
           }
         }
@@ -202,7 +174,7 @@ __global__ void __launch_bounds__(KeyGradientTiles<size>::threads, KeyGradientTi
       }
       add_weighted_rows<size>(key_sums, gradients, queries, lane);
     }
-    if (head < head_end) keep_number(next, stage ^ 1);
+    if (head < head_end) numbers_of(stage ^ 1)->keep(thread, next);
   }
 
   float factor[m_tiles][2];
@@ -221,7 +193,7 @@ template <int size>
 void launch_key_gradient(Context const& context, AttentionShape const& shape, BrainArguments const& args) {
   using Tiles = KeyGradientTiles<size>;
   TileOrder const order = tile_order(shape.batch * shape.kv_heads, groups_of(Tiles::keys, shape.sequence), 1,
-                                     shape.sequence * Tile<size>::row_bytes * 2 * args.group);
+                                     shape.sequence * size * 4 * args.group);
   launch(key_gradient_kernel<size>, dim3{order.heads * order.tiles}, dim3{Tiles::threads}, Tiles::shared_bytes,
          context.stream, args, order);
 }

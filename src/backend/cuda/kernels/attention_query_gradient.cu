@@ -1,4 +1,5 @@
 #include "backend/cuda/kernels/attention_arguments.h"
+#include "backend/cuda/kernels/attention_numbers.cuh"
 #include "backend/cuda/kernels/attention_tile.cuh"
 #include "backend/cuda/launch.h"
 
@@ -10,12 +11,12 @@ template <int size> struct QueryGradientTiles {
   static constexpr int m_tiles = 2;  // of a warp, 16 queries each
   static constexpr int warps = 4;
   static constexpr int threads = warps * warp_size;
-  static constexpr int rows = 16 * m_tiles;      // queries of a warp
-  static constexpr int queries = rows * warps;   // of a block
-  static constexpr int keys = 4096 / size;       // of a tile: 64 or 32
-  static constexpr int step = 32;                // keys whose scores are in registers
+  static constexpr int rows = 16 * m_tiles;          // queries of a warp
+  static constexpr int queries = rows * warps;       // of a block
+  static constexpr int keys = 4096 / size;           // of a tile: 64 or 32
+  static constexpr int step = 32;                    // keys whose scores are in registers
   static constexpr int blocks = size == 64 ? 3 : 2;  // of an SM with 228 KB
-  static constexpr std::size_t shared_bytes = Tile<size>::bytes(2 * queries + 4 * keys);
+  static constexpr std::size_t shared_bytes = Tile<size>::bytes(2 * queries + 4 * keys) + sizeof(QueryNumbers<queries>);
 };
 
 /// dq_t = scale sum_k w_tk (dout_t . v_k - delta_t) k_k with w_tk = exp(scale q_t . k_k - log_sum_exp_t), for 128
@@ -31,11 +32,13 @@ __global__ void __launch_bounds__(QueryGradientTiles<size>::threads, QueryGradie
   constexpr int m_tiles = Tiles::m_tiles;
   constexpr int n_tiles = Tiles::step / 8;
   constexpr int tile_bytes = Layout::bytes(Tiles::keys);
-  int const lane = static_cast<int>(threadIdx.x) % warp_size;
-  int const warp = static_cast<int>(threadIdx.x) / warp_size;
+  int const thread = static_cast<int>(threadIdx.x);
+  int const lane = thread % warp_size;
+  int const warp = thread / warp_size;
   unsigned char* const query_tile = dynamic_shared();
   unsigned char* const dout_tile = query_tile + Layout::bytes(Tiles::queries);
   unsigned char* const stages = dout_tile + Layout::bytes(Tiles::queries);  // keys, values, keys, values
+  auto& numbers = *reinterpret_cast<QueryNumbers<Tiles::queries>*>(stages + 4 * tile_bytes);
   unsigned char* const own_queries = query_tile + warp * Layout::bytes(Tiles::rows);
   unsigned char* const own_douts = dout_tile + warp * Layout::bytes(Tiles::rows);
 
@@ -46,7 +49,7 @@ __global__ void __launch_bounds__(QueryGradientTiles<size>::threads, QueryGradie
   std::int32_t const* const first = args.first == nullptr ? nullptr : args.first + token;
   Bf16 const* const rows = args.qkv + token * args.qkv_stride;
   Bf16 const* const key_rows = rows + args.key_column(head / args.group);
-  Bf16 const* const value_rows = rows + args.value_column(head / args.group);
+  int const to_values = args.kv_heads * size;  // from a key head to its value head
   int const query_end = min(query_begin + Tiles::queries, args.sequence);
   int const key_begin = first == nullptr ? 0 : first[query_begin] / Tiles::keys * Tiles::keys;
 
@@ -54,7 +57,7 @@ __global__ void __launch_bounds__(QueryGradientTiles<size>::threads, QueryGradie
     unsigned char* const keys = stages + 2 * stage * tile_bytes;
     int const valid = args.sequence - key;
     copy_rows_async<size, Tiles::keys, Tiles::threads>(keys, key_rows + key * args.qkv_stride, args.qkv_stride, valid);
-    copy_rows_async<size, Tiles::keys, Tiles::threads>(keys + tile_bytes, value_rows + key * args.qkv_stride,
+    copy_rows_async<size, Tiles::keys, Tiles::threads>(keys + tile_bytes, key_rows + key * args.qkv_stride + to_values,
                                                        args.qkv_stride, valid);
     copy_async_commit();
   };
@@ -64,28 +67,15 @@ __global__ void __launch_bounds__(QueryGradientTiles<size>::threads, QueryGradie
       dout_tile, args.dout + (token + query_begin) * args.dout_stride + head * size, args.dout_stride,
       query_end - query_begin);
   fetch(key_begin, 0);
+  static_assert(Tiles::threads == Tiles::queries);
+  numbers.keep(thread, load_number(args, place.head, first, query_begin + thread));
 
   // Of the warp: its queries, and the keys that all of them and that any of them may see.
   int const own_begin = query_begin + warp * Tiles::rows;
   int const own_last = own_begin < args.sequence ? min(own_begin + Tiles::rows, args.sequence) - 1 : -1;
   int const lowest_of_all = first == nullptr || own_last < 0 ? 0 : first[own_last];
   int const lowest_of_any = first == nullptr || own_last < 0 ? 0 : first[own_begin];
-  int lowest[m_tiles][2];
-  float logarithm[m_tiles][2];  // of the sum of exponentials, base 2
-  float delta[m_tiles][2];
-  std::int64_t const delta_row = static_cast<std::int64_t>(place.head) * args.sequence;
-  std::int64_t const log_row = place.head * args.log_sum_exp_stride;
-#pragma unroll
-  for (int m = 0; m < m_tiles; ++m) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      int const query = min(own_begin + 16 * m + 8 * half + lane / 4, args.sequence - 1);
-      lowest[m][half] = first == nullptr ? 0 : first[query];
-      logarithm[m][half] = args.log_sum_exp[log_row + query] * log2_of_e;
-      delta[m][half] = args.delta[delta_row + query];
-    }
-  }
-
+  int const own_row = warp * Tiles::rows + lane / 4;  // of the block's queries
   float const scale = args.scale * log2_of_e;
   float sums[m_tiles][size / 8][4] = {};
   int stage = 0;
@@ -104,13 +94,20 @@ __global__ void __launch_bounds__(QueryGradientTiles<size>::threads, QueryGradie
 #pragma unroll
       for (int m = 0; m < m_tiles; ++m) {
 #pragma unroll
-        for (int n = 0; n < n_tiles; ++n) {
+        for (int half = 0; half < 2; ++half) {
+          int const row = own_row + 16 * m + 8 * half;
+          float const logarithm = numbers.logarithm[row];
+          int const last = query_begin + row - key - lane % 4 * 2;
+          int const lowest = masked ? numbers.lowest[row] - key - lane % 4 * 2 : 0;
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            weights[m][n][i] = exp2_approximate(fmaf(weights[m][n][i], scale, -logarithm[m][i / 2]));
-            int const k = key + 8 * n + lane % 4 * 2 + i % 2;
-            int const query = own_begin + 16 * m + i / 2 * 8 + lane / 4;
-            if (masked && (k > query || k < lowest[m][i / 2])) weights[m][n][i] = 0;
+          for (int n = 0; n < n_tiles; ++n) {
+#pragma unroll
+            for (int right = 0; right < 2; ++right) {
+              float& weight = weights[m][n][2 * half + right];
+              weight = exp2_approximate(fmaf(weight, scale, -logarithm));
+              int const column = 8 * n + right;
+              if (masked && (column > last || column < lowest)) weight = 0;
+            }
           }
         }
       }
@@ -119,9 +116,15 @@ __global__ void __launch_bounds__(QueryGradientTiles<size>::threads, QueryGradie
 #pragma unroll
       for (int m = 0; m < m_tiles; ++m) {
 #pragma unroll
-        for (int n = 0; n < n_tiles; ++n) {
+        for (int half = 0; half < 2; ++half) {
+          float const delta = numbers.delta[own_row + 16 * m + 8 * half];
 #pragma unroll
-          for (int i = 0; i < 4; ++i) gradients[m][n][i] = weights[m][n][i] * (gradients[m][n][i] - delta[m][i / 2]);
+          for (int n = 0; n < n_tiles; ++n) {
+#pragma unroll
+            for (int i = 2 * half; i < 2 * half + 2; ++i) {
+              gradients[m][n][i] = weights[m][n][i] * (gradients[m][n][i] - delta);
+            }
+          }
         }
       }
       add_weighted_rows<size>(sums, gradients, keys, lane);
@@ -139,7 +142,7 @@ template <int size>
 void launch_query_gradient(Context const& context, AttentionShape const& shape, BrainArguments const& args) {
   using Tiles = QueryGradientTiles<size>;
   TileOrder const order = tile_order(shape.batch * shape.heads, groups_of(Tiles::queries, shape.sequence), args.group,
-                                     shape.sequence * Tile<size>::row_bytes * 2 / args.group);
+                                     shape.sequence * size * 4 / args.group);
   launch(query_gradient_kernel<size>, dim3{order.heads * order.tiles}, dim3{Tiles::threads}, Tiles::shared_bytes,
          context.stream, args, order);
 }

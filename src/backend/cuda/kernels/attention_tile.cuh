@@ -15,19 +15,18 @@
 
 namespace jreg::backend::cuda {
 
-/// Rows of head_size bf16 in chunks of 16 bytes, chunk c of row r at place c ^ (r % 8) of its row: eight neighbouring
-/// rows hold the same chunk in eight different groups of banks, so that neither ldmatrix nor copies have conflicts.
+/// Rows of head_size bf16 with 16 bytes between them: the same chunk of 16 bytes of eight neighbouring rows lies in
+/// eight different groups of banks, so that neither ldmatrix nor copies have conflicts, and every place of a tile lies
+/// at a distance from the lane's own that is known when the kernel is compiled, which costs no register.
 template <int head_size> struct Tile {
   static_assert(head_size == 64 || head_size == 128);
-  static constexpr int row_bytes = head_size * 2;
+  static constexpr int row_bytes = head_size * 2 + 16;
   static constexpr int chunks = head_size / 8;
 
   static constexpr int bytes(int rows) { return rows * row_bytes; }
-  static __device__ int offset(int row, int chunk) { return row * row_bytes + ((chunk ^ (row & 7)) << 4); }
+  static __device__ int offset(int row, int chunk) { return row * row_bytes + chunk * 16; }
 
-  // Where this lane's row of the four 8 x 8 matrices of a 16 x 16 block begins. The block 16 b columns further right
-  // lies at (offset ^ 32 b), since its chunk differs in bits that the row leaves alone; 16 rows further down adds
-  // 16 row_bytes.
+  // Where this lane's row of the four 8 x 8 matrices of a 16 x 16 block begins.
   /// Matrices in the order (0, 0), (8, 0), (0, 8), (8, 8) of (row, column).
   static __device__ int down_first(int lane) { return offset(lane % 16, lane / 16); }
   /// Matrices in the order (0, 0), (0, 8), (8, 0), (8, 8).
@@ -39,15 +38,16 @@ template <int head_size, int rows, int threads>
 __device__ inline void copy_rows_async(unsigned char* tile, Bf16 const* from, std::int64_t stride, int valid) {
   using Layout = Tile<head_size>;
   constexpr int step = threads / Layout::chunks;  // rows that the block copies at a time
-  static_assert(step % 8 == 0 && rows % step == 0);
+  static_assert(rows % step == 0);
   int const chunk = static_cast<int>(threadIdx.x) % Layout::chunks;
   int const row = static_cast<int>(threadIdx.x) / Layout::chunks;
   unsigned char* to = tile + Layout::offset(row, chunk);
   Bf16 const* source = from + row * stride + chunk * 8;
-#pragma unroll
-  for (int i = 0; i < rows; i += step) {
-    bool const there = row + i < valid;
-    copy_async_16(to + i * Layout::row_bytes, there ? source : from, there);
+#pragma unroll 1  // the addresses of an unrolled loop would wait in registers that the products need
+  for (int i = row; i < row + rows; i += step) {
+    bool const there = i < valid;
+    copy_async_16(to, there ? source : from, there);
+    to += step * Layout::row_bytes;
     source += step * stride;
   }
 }
@@ -57,17 +57,17 @@ template <int head_size, int m_tiles, int n_tiles>
 __device__ inline void add_row_products(float (&sums)[m_tiles][n_tiles][4], unsigned char const* a,
                                         unsigned char const* b, int lane) {
   using Layout = Tile<head_size>;
-  int const a_offset = Layout::down_first(lane);
-  int const b_offset = Layout::right_first(lane);
+  unsigned char const* const own_a = a + Layout::down_first(lane);
+  unsigned char const* const own_b = b + Layout::right_first(lane);
 #pragma unroll
   for (int k = 0; k < head_size / 16; ++k) {
     std::uint32_t left[m_tiles][4];
 #pragma unroll
-    for (int m = 0; m < m_tiles; ++m) load_matrix_x4(left[m], a + Layout::bytes(16 * m) + (a_offset ^ (32 * k)));
+    for (int m = 0; m < m_tiles; ++m) load_matrix_x4(left[m], own_a + Layout::bytes(16 * m) + 32 * k);
 #pragma unroll
     for (int n = 0; n < n_tiles; n += 2) {
       std::uint32_t right[4];
-      load_matrix_x4(right, b + Layout::bytes(8 * n) + (b_offset ^ (32 * k)));
+      load_matrix_x4(right, own_b + Layout::bytes(8 * n) + 32 * k);
       std::uint32_t const even[2] = {right[0], right[1]};
       std::uint32_t const odd[2] = {right[2], right[3]};
 #pragma unroll
@@ -92,7 +92,7 @@ template <int head_size, int m_tiles, int n_tiles>
 __device__ inline void add_weighted_rows(float (&sums)[m_tiles][head_size / 8][4],
                                          float const (&w)[m_tiles][n_tiles][4], unsigned char const* b, int lane) {
   using Layout = Tile<head_size>;
-  int const b_offset = Layout::down_first(lane);
+  unsigned char const* const own_b = b + Layout::down_first(lane);
 #pragma unroll
   for (int k = 0; k < n_tiles; k += 2) {
     std::uint32_t left[m_tiles][4];
@@ -106,7 +106,7 @@ __device__ inline void add_weighted_rows(float (&sums)[m_tiles][head_size / 8][4
 #pragma unroll
     for (int n = 0; n < head_size / 16; ++n) {
       std::uint32_t right[4];
-      load_matrix_x4_transposed(right, b + Layout::bytes(8 * k) + (b_offset ^ (32 * n)));
+      load_matrix_x4_transposed(right, own_b + Layout::bytes(8 * k) + 32 * n);
       std::uint32_t const even[2] = {right[0], right[1]};
       std::uint32_t const odd[2] = {right[2], right[3]};
 #pragma unroll
