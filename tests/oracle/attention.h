@@ -96,4 +96,48 @@ template <class S> Attended<S> attention(Heads const& shape, Matrix<S> const& qk
   return result;
 }
 
+/// One query's part of the gradients: with w the softmax and s the scores, dv_k += w_k dout,
+/// ds_k = w_k (dout . v_k - dout . out), dk_k += ds_k q / sqrt(head_size), dq += ds_k k_k / sqrt(head_size).
+inline void attend_backward(Heads const& shape, Real const& qkv, First const& documents,
+                            Attended<double> const& forward, Real const& dout, std::int64_t row, std::int64_t query,
+                            Real& dqkv) {
+  std::int64_t const size = shape.head_size;
+  std::int64_t const head = row % shape.heads;
+  std::int64_t const first = row / shape.heads * shape.sequence;
+  std::int64_t const kv_head = head / (shape.heads / shape.kv_heads);
+  std::int64_t const key_column = (shape.heads + kv_head) * size;
+  std::int64_t const value_column = (shape.heads + shape.kv_heads + kv_head) * size;
+  double const scale = 1.0 / std::sqrt(static_cast<double>(size));
+  double delta = 0;
+  for (std::int64_t i = 0; i < size; ++i) {
+    delta += dout(first + query, head * size + i) * forward.out(first + query, head * size + i);
+  }
+  for (std::int64_t key = first_of(documents, first + query); key <= query; ++key) {
+    double score = 0;
+    double through_value = 0;
+    for (std::int64_t i = 0; i < size; ++i) {
+      score += qkv(first + query, head * size + i) * qkv(first + key, key_column + i);
+      through_value += dout(first + query, head * size + i) * qkv(first + key, value_column + i);
+    }
+    double const weight = std::exp(score * scale - forward.log_sum_exp(row, query));
+    double const dscore = weight * (through_value - delta) * scale;
+    for (std::int64_t i = 0; i < size; ++i) {
+      dqkv(first + key, value_column + i) += weight * dout(first + query, head * size + i);
+      dqkv(first + key, key_column + i) += dscore * qkv(first + query, head * size + i);
+      dqkv(first + query, head * size + i) += dscore * qkv(first + key, key_column + i);
+    }
+  }
+}
+
+/// All of the gradient of attention's input, where an imaginary step for each element would take too long.
+inline Real attention_backward(Heads const& shape, Real const& qkv, First const& documents,
+                               Attended<double> const& forward, Real const& dout) {
+  Real dqkv(qkv.rows, qkv.columns);
+  for (std::int64_t row = 0; row < shape.batch * shape.heads; ++row) {
+    for (std::int64_t query = 0; query < shape.sequence; ++query)
+      attend_backward(shape, qkv, documents, forward, dout, row, query, dqkv);
+  }
+  return dqkv;
+}
+
 }  // namespace jreg::oracle
