@@ -44,7 +44,8 @@ class Refusals(support.ProgramTest):
     def test_values_that_no_option_takes(self):
         for name, value in (("train.steps", "-1"), ("train.steps", "1.5"), ("optim.learning_rate", "nan"),
                             ("optim.learning_rate", "-1e-3"), ("jreg.lambda", "inf"), ("mesh.zero1", "yes"),
-                            ("jreg.penalty", "jumps"), ("jreg.weights", "cubic"), ("run.backend", "tpu")):
+                            ("jreg.penalty", "jumps"), ("jreg.weights", "cubic"), ("run.backend", "tpu"),
+                            ("run.collective", "gloo")):
             with self.subTest(option=name, value=value):
                 self.assert_refused(self.train("run", f"--{name}={value}", check=2), name, value)
         self.assert_nothing_left()

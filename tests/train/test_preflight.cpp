@@ -131,6 +131,16 @@ TEST(Libraries, MustBeTheSameEverywhere) {
   expect_one(check_libraries(facts), Severity::change, {"rank 2 on host b", "HDF5 '1.14'"});
 }
 
+TEST(Versions, OfDriversMustBeTheSameEverywhere) {
+  std::vector<std::string> const hosts{"a", "a", "b", "b"};
+  std::vector<std::string> versions(4, "2.28.9");
+  EXPECT_THAT(check_version("NCCL", versions, hosts).findings, IsEmpty());
+  EXPECT_EQ(check_version("NCCL", versions, hosts).good, "NCCL 2.28.9, the same on every rank");
+  versions[2] = versions[3] = "2.27.3";
+  expect_one(check_version("NCCL", versions, hosts), Severity::change,
+             {"ranks 2, 3 on host b", "NCCL '2.27.3'", "rank 0 on host a '2.28.9'"});
+}
+
 TEST(Options, ThatDifferAreNamedWithBothValues) {
   auto facts = good_facts();
   EXPECT_THAT(check_options(facts).findings, IsEmpty());
@@ -230,7 +240,8 @@ TEST(Devices, BelongToOneRankEach) {
   std::vector<std::string> devices{"GPU-1", "GPU-2", "GPU-3", "GPU-4"};
   EXPECT_THAT(check_devices(devices, hosts, "some").findings, IsEmpty());
   devices[3] = "GPU-3";
-  expect_one(check_devices(devices, hosts, "some"), Severity::change, {"ranks 2, 3 on host b", "GPU-3"});
+  expect_one(check_devices(devices, hosts, "some"), Severity::change,
+             {"ranks 2, 3 on host b", "GPU-3", "--run.collective mpi"});
 }
 
 TEST(Clocks, ApartByMoreThanASecondAreWarnedOf) {

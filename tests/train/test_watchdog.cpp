@@ -28,6 +28,33 @@ TEST(WatchdogDeathTest, NamesRankHostStepAndPhaseAndEndsWith75) {
               "jreg.3.: error: no progress for .* rank 3 on host .*step 7, phase gradient reduction");
 }
 
+TEST(WatchdogDeathTest, BreaksOffWhatHangsBeforeTheEnd) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  auto const hang = [] {
+    Watchdog watchdog{0.2, 0};
+    Watchdog::OnHang const broken_off{watchdog, [] {
+                                        char const text[] = "exchanges are broken off\n";
+                                        [[maybe_unused]] auto const written = ::write(2, text, sizeof text - 1);
+                                      }};
+    watchdog.mark(Phase::reduction, 7);
+    rest(20000);
+  };
+  EXPECT_EXIT(hang(), testing::ExitedWithCode(75), "no progress for(.|\n)*exchanges are broken off");
+}
+
+TEST(WatchdogDeathTest, EndsEvenWhereBreakingOffHangsToo) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  auto const hang = [] {
+    Watchdog watchdog{0.2, 0};
+    Watchdog::OnHang const broken_off{watchdog, [] { rest(60000); }};
+    watchdog.mark(Phase::reduction, 7);
+    rest(20000);
+  };
+  auto const begin = std::chrono::steady_clock::now();
+  EXPECT_EXIT(hang(), testing::ExitedWithCode(75), "no progress");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds{15});
+}
+
 TEST(Watchdog, LeavesARankAloneThatMovesOn) {
   Watchdog watchdog{0.3, 0};
   for (int i = 0; i < 40; ++i) {
