@@ -161,9 +161,10 @@ public:
   /// sums (2, n) f32: row 0: sum of exp(logit - maximum); row 1: logit - maximum of the target, 0 if not this rank's.
   virtual void logits_sum(Tensor const& logits, std::int64_t first, std::int64_t vocab, Tensor const& maximum,
                           Tensor const& targets, Tensor const& sums) = 0;
-  /// logits <- scale (softmax - one-hot of the target); padding columns <- 0.
+  /// gradient (n, columns) = scale (softmax - one-hot of the target), padding columns 0: f32, perhaps `logits` itself,
+  /// or bf16 in memory of its own; what `logits` holds then is undefined.
   virtual void logits_gradient(Tensor const& logits, std::int64_t first, std::int64_t vocab, Tensor const& maximum,
-                               Tensor const& sums, Tensor const& targets, float scale) = 0;
+                               Tensor const& sums, Tensor const& targets, float scale, Tensor const& gradient) = 0;
   /// loss (1, 1) f64 += sum over tokens of log(sums[0]) - sums[1].
   virtual void add_token_losses(Tensor const& sums, Tensor const& loss) = 0;
 

@@ -109,9 +109,9 @@ void ProfiledOps::logits_sum(Tensor const& logits, std::int64_t first, std::int6
 }
 
 void ProfiledOps::logits_gradient(Tensor const& logits, std::int64_t first, std::int64_t vocab, Tensor const& maximum,
-                                  Tensor const& sums, Tensor const& targets, float scale) {
+                                  Tensor const& sums, Tensor const& targets, float scale, Tensor const& gradient) {
   timed({"logits_gradient", logits.rows, logits.columns, 0}, &Ops::logits_gradient, logits, first, vocab, maximum, sums,
-        targets, scale);
+        targets, scale, gradient);
 }
 
 void ProfiledOps::add_token_losses(Tensor const& sums, Tensor const& loss) {

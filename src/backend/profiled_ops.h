@@ -57,7 +57,7 @@ public:
   void logits_sum(Tensor const& logits, std::int64_t first, std::int64_t vocab, Tensor const& maximum,
                   Tensor const& targets, Tensor const& sums) override;
   void logits_gradient(Tensor const& logits, std::int64_t first, std::int64_t vocab, Tensor const& maximum,
-                       Tensor const& sums, Tensor const& targets, float scale) override;
+                       Tensor const& sums, Tensor const& targets, float scale, Tensor const& gradient) override;
   void add_token_losses(Tensor const& sums, Tensor const& loss) override;
 
   void add_angular_sums(AngularRows const& rows, Tensor const& previous_norm, Tensor const& sums) override;

@@ -67,13 +67,10 @@ void add_loss_and_gradient(HeadContext const& context, Activations const& a, Mic
   Tensor const state = context.block.exchange.gather(a.final_normed, a.full);  // (T, H)
   auto const visit = [&](Chunk const& chunk, std::int64_t begin, std::int64_t end) {
     ops.add_token_losses(chunk.sums, loss);
+    // (n, vocab_rows), in the type of the products that read it.
+    Tensor const gradient = a.logits_low ? a.logits_low.row_range(0, end - begin) : chunk.logits;
     ops.logits_gradient(chunk.logits, first_row, context.block.dims.vocab, chunk.maximum, chunk.sums, chunk.targets,
-                        scale);
-    Tensor gradient = chunk.logits;  // (n, vocab_rows)
-    if (a.logits_low) {
-      gradient = a.logits_low.row_range(0, end - begin);
-      ops.copy(chunk.logits, gradient);
-    }
+                        scale, gradient);
     ops.linear_weight_gradient(gradient, chunk.normed, store.gradient(context.weight));
     ops.linear_input_gradient(gradient, store.weight(context.weight), a.partial.row_range(begin, end), false);
   };

@@ -13,6 +13,7 @@ using oracle::Real;
 /// Logits cut into slices of columns as ranks of a tensor group hold them; the last one has padding.
 class CrossEntropy : public BackendTest {
 protected:
+  static constexpr float gradient_scale = 0.25F;
   std::int64_t vocab = 37;
 
   struct Slice {
@@ -43,6 +44,23 @@ protected:
       slices.push_back({r * width, upload(part, DType::f32, width % 8 == 0 ? 8 : 3)});
     }
     return slices;
+  }
+
+  /// The gradient of one slice, written to `out`, into its columns of `whole`; its padding is zero.
+  void take_gradient(Slice const& slice, GuardedTensor const& out, GuardedTensor const& maximum,
+                     GuardedTensor const& sums, GuardedTensor const& target_ids, Real& whole) {
+    ops().logits_gradient(slice.logits, slice.first, vocab, maximum, sums, target_ids, gradient_scale, out);
+    Real const found = out.values();
+    for (std::int64_t t = 0; t < found.rows; ++t) {
+      for (std::int64_t i = 0; i < found.columns; ++i) {
+        if (slice.first + i < vocab) {
+          whole(t, slice.first + i) = found(t, i);
+        } else {
+          EXPECT_EQ(found(t, i), 0);
+        }
+      }
+    }
+    EXPECT_TRUE(out.guards_intact() && slice.logits.guards_intact());
   }
 
   void check(std::int64_t tokens, std::int64_t ranks, std::int64_t width, double shift);
@@ -82,25 +100,24 @@ void CrossEntropy::check(std::int64_t tokens, std::int64_t ranks, std::int64_t w
   double const expected = oracle::total(oracle::token_losses(logits, ids, vocab));
   EXPECT_NEAR((loss.values()(0, 0) - 2.5) / expected, 1, 2e-6);
 
-  float const scale = 0.25F;
+  // In place, elsewhere, and rounded elsewhere; each from fresh logits, which the call may spoil.
   Real gradient(tokens, vocab);
-  for (Slice const& slice : slices) {
-    ops().logits_gradient(slice.logits, slice.first, vocab, maximum, sums, target_ids, scale);
-    Real const found = slice.logits.values();
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      for (std::int64_t i = 0; i < width; ++i) {
-        if (slice.first + i < vocab) {
-          gradient(t, slice.first + i) = found(t, i);
-        } else {
-          EXPECT_EQ(found(t, i), 0);
-        }
-      }
-    }
-    EXPECT_TRUE(slice.logits.guards_intact());
+  Real apart(tokens, vocab);
+  Real low(tokens, vocab);
+  for (Slice const& slice : slices) take_gradient(slice, slice.logits, maximum, sums, target_ids, gradient);
+  for (Slice const& slice : cut(logits, ranks, width)) {
+    take_gradient(slice, output(DType::f32, tokens, width, width % 8 == 0 ? 8 : 1), maximum, sums, target_ids, apart);
+  }
+  for (Slice const& slice : cut(logits, ranks, width)) {
+    take_gradient(slice, output(DType::bf16, tokens, width, width % 8 == 0 ? 8 : 5), maximum, sums, target_ids, low);
+  }
+  EXPECT_EQ(apart.values, gradient.values);
+  for (std::size_t i = 0; i < low.values.size(); ++i) {
+    EXPECT_EQ(low.values[i], to_float(to_bfloat16(static_cast<float>(gradient.values[i]))));
   }
   auto const elements = oracle::some_elements(logits, vocab > 1000 ? 20 : 200);
   auto const step = oracle::imaginary_step(logits, elements, [&](Complex const& x) {
-    return static_cast<double>(scale) * oracle::total(oracle::token_losses(x, ids, vocab));
+    return static_cast<double>(gradient_scale) * oracle::total(oracle::token_losses(x, ids, vocab));
   });
   std::vector<double> found;
   for (std::size_t const i : elements) found.push_back(gradient.values[i]);

@@ -50,7 +50,7 @@ struct KernelTable {
   void (*logits_sum)(Tensor const& logits, std::int64_t first, std::int64_t columns, Tensor const& maximum,
                      Tensor const& targets, Tensor const& sums, Range tokens);
   void (*logits_gradient)(Tensor const& logits, std::int64_t first, std::int64_t columns, Tensor const& maximum,
-                          Tensor const& sums, Tensor const& targets, float scale, Range tokens);
+                          Tensor const& sums, Tensor const& targets, float scale, Tensor const& gradient, Range tokens);
 
   /// sums[angular_sums] += the range's part.
   void (*angular_sums)(AngularRows const& rows, Tensor const& previous_norm, double* sums, Range tokens);

@@ -160,15 +160,18 @@ void CpuOps::logits_sum(Tensor const& logits, std::int64_t first, std::int64_t v
 }
 
 void CpuOps::logits_gradient(Tensor const& logits, std::int64_t first, std::int64_t vocab, Tensor const& maximum,
-                             Tensor const& sums, Tensor const& targets, float scale) {
+                             Tensor const& sums, Tensor const& targets, float scale, Tensor const& gradient) {
   expect_token_row(maximum, logits.rows, "largest logit");
   expect_shape(targets, 1, logits.rows, "targets");
   expect_shape(sums, 2, logits.rows, "sums of logits");
   expect(logits.dtype == DType::f32 && sums.dtype == DType::f32 && targets.dtype == DType::i32,
          "logits and sums are fp32, targets int32");
+  expect_shape(gradient, logits.rows, logits.columns, "gradient of logits");
+  expect(gradient.dtype == DType::f32 || (gradient.dtype == DType::bf16 && gradient.data != logits.data),
+         "the gradient of logits is fp32, or bf16 elsewhere");
   std::int64_t const columns = real_columns(logits, first, vocab);
   parallel_ranges(logits.rows, row_grain(logits.columns), [&](Range range) {
-    kernels_.logits_gradient(logits, first, columns, maximum, sums, targets, scale, range);
+    kernels_.logits_gradient(logits, first, columns, maximum, sums, targets, scale, gradient, range);
   });
 }
 

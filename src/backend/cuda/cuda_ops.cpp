@@ -78,8 +78,8 @@ void CudaOps::logits_sum(Tensor const& logits, std::int64_t first, std::int64_t 
 }
 
 void CudaOps::logits_gradient(Tensor const& logits, std::int64_t first, std::int64_t vocab, Tensor const& maximum,
-                              Tensor const& sums, Tensor const& targets, float scale) {
-  cuda::logits_gradient(context_, logits, first, vocab, maximum, sums, targets, scale, logits);
+                              Tensor const& sums, Tensor const& targets, float scale, Tensor const& gradient) {
+  cuda::logits_gradient(context_, logits, first, vocab, maximum, sums, targets, scale, gradient);
 }
 
 void CudaOps::add_token_losses(Tensor const& sums, Tensor const& loss) {

@@ -112,8 +112,9 @@ void RehearsalOps::logits_sum(Tensor const& logits, std::int64_t /*first*/, std:
 }
 
 void RehearsalOps::logits_gradient(Tensor const& logits, std::int64_t /*first*/, std::int64_t /*vocab*/,
-                                   Tensor const& maximum, Tensor const& sums, Tensor const& targets, float /*scale*/) {
-  add(Work::classifier, logits.dtype, 0, {logits, logits, maximum, sums, targets});
+                                   Tensor const& maximum, Tensor const& sums, Tensor const& targets, float /*scale*/,
+                                   Tensor const& gradient) {
+  add(Work::classifier, logits.dtype, 0, {logits, gradient, maximum, sums, targets});
 }
 
 void RehearsalOps::add_token_losses(Tensor const& sums, Tensor const& loss) {

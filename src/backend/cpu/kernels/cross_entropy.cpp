@@ -30,19 +30,37 @@ void logits_sum(Tensor const& logits, std::int64_t first, std::int64_t columns, 
   }
 }
 
-void logits_gradient(Tensor const& logits, std::int64_t first, std::int64_t columns, Tensor const& maximum,
-                     Tensor const& sums, Tensor const& targets, float scale, Range tokens) {
+namespace {
+
+template <class T>
+void gradient_rows(Tensor const& logits, std::int64_t first, std::int64_t columns, Tensor const& maximum,
+                   Tensor const& sums, Tensor const& targets, float scale, Tensor const& gradient, Range tokens) {
   auto const* const target_ids = static_cast<std::int32_t const*>(targets.data);
   for (std::int64_t t = tokens.begin; t < tokens.end; ++t) {
-    float* const row = row_of<float>(logits, t);
+    float const* const row = row_of<float const>(logits, t);
+    T* const out = row_of<T>(gradient, t);
     float const largest = values_of(maximum)[t];
     float const factor = scale / row_of<float const>(sums, 0)[t];
-#pragma omp simd
-    for (std::int64_t i = 0; i < columns; ++i) row[i] = factor * exponential(row[i] - largest);
-#pragma omp simd
-    for (std::int64_t i = columns; i < logits.columns; ++i) row[i] = 0;
     std::int64_t const target = target_ids[t] - first;
-    if (target >= 0 && target < columns) row[target] -= scale;
+    bool const own = target >= 0 && target < columns;
+    // Read before the row is written, which may be the same memory.
+    float const at_target = own ? factor * exponential(row[target] - largest) - scale : 0.0F;
+#pragma omp simd
+    for (std::int64_t i = 0; i < columns; ++i) store(out, i, factor * exponential(row[i] - largest));
+#pragma omp simd
+    for (std::int64_t i = columns; i < gradient.columns; ++i) store(out, i, 0.0F);
+    if (own) store(out, target, at_target);
+  }
+}
+
+}  // namespace
+
+void logits_gradient(Tensor const& logits, std::int64_t first, std::int64_t columns, Tensor const& maximum,
+                     Tensor const& sums, Tensor const& targets, float scale, Tensor const& gradient, Range tokens) {
+  if (gradient.dtype == DType::f32) {
+    gradient_rows<float>(logits, first, columns, maximum, sums, targets, scale, gradient, tokens);
+  } else {
+    gradient_rows<bfloat16>(logits, first, columns, maximum, sums, targets, scale, gradient, tokens);
   }
 }
 

@@ -22,7 +22,7 @@ void logits_max(Tensor const& logits, std::int64_t columns, Tensor const& maximu
 void logits_sum(Tensor const& logits, std::int64_t first, std::int64_t columns, Tensor const& maximum,
                 Tensor const& targets, Tensor const& sums, Range tokens);
 void logits_gradient(Tensor const& logits, std::int64_t first, std::int64_t columns, Tensor const& maximum,
-                     Tensor const& sums, Tensor const& targets, float scale, Range tokens);
+                     Tensor const& sums, Tensor const& targets, float scale, Tensor const& gradient, Range tokens);
 void angular_sums(AngularRows const& rows, Tensor const& previous_norm, double* sums, Range tokens);
 void embedding_backward(Tensor const& tokens, Tensor const& dout, std::int64_t first_row, Tensor const& dtable,
                         Range columns);
