@@ -116,7 +116,8 @@ __global__ void __launch_bounds__(128)
 #pragma unroll
     for (int i = 0; i < width; ++i) {
       std::int64_t const column = pack * width + i;
-      float const probability = factor * expf(values.values[i] - largest);
+      // Rounded by itself, so that what is written as bf16 is the rounded fp32 gradient.
+      float const probability = __fmul_rn(factor, expf(values.values[i] - largest));
       float const value = column == target ? probability - softmax.scale : probability;
       values.values[i] = column < softmax.columns ? value : 0.0F;
     }

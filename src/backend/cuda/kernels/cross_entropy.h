@@ -10,7 +10,6 @@ void logits_max(Context const& context, Tensor const& logits, std::int64_t first
                 Tensor const& maximum);
 void logits_sum(Context const& context, Tensor const& logits, std::int64_t first, std::int64_t vocab,
                 Tensor const& maximum, Tensor const& targets, Tensor const& sums);
-/// As in Ops, but the gradient goes to `gradient` (n, columns): f32, and then it may be `logits` itself, or bf16.
 void logits_gradient(Context const& context, Tensor const& logits, std::int64_t first, std::int64_t vocab,
                      Tensor const& maximum, Tensor const& sums, Tensor const& targets, float scale,
                      Tensor const& gradient);
