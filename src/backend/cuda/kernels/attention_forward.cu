@@ -8,7 +8,7 @@ namespace {
 
 template <int size>
 inline constexpr std::size_t forward_bytes = QueryTiles<size>::block_bytes + 2 * QueryTiles<size>::stage_bytes +
-                                             QueryTiles<size>::queries * sizeof(int);
+                                             QueryTiles<size>::queries * sizeof(int) + sizeof(QueryBlock<size>);
 
 /// The running softmax of a warp's queries, in base 2.
 template <int size> struct RunningSoftmax {
