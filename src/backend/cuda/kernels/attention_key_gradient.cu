@@ -1,4 +1,3 @@
-#include "backend/cuda/kernels/attention_arguments.h"
 #include "backend/cuda/kernels/attention_delta.cuh"
 #include "backend/cuda/kernels/attention_numbers.cuh"
 #include "backend/cuda/kernels/attention_tile.cuh"
@@ -10,17 +9,22 @@ namespace {
 
 /// Heads of 64: 4 warps of 32 keys, two blocks an SM. Heads of 128: the sums of 32 keys would not fit the registers of
 /// a warp, so 8 warps of 16 keys, one block.
-template <int size> struct KeyGradientTiles {
+template <int size> struct KeyTiles {
   static constexpr int m_tiles = size == 64 ? 2 : 1;  // of a warp, 16 keys each
   static constexpr int warps = size == 64 ? 4 : 8;
   static constexpr int threads = warps * warp_size;
-  static constexpr int rows = 16 * m_tiles;          // keys of a warp
-  static constexpr int keys = rows * warps;          // of a block
-  static constexpr int queries = 64;                 // of a tile
-  static constexpr int step = 32;                    // queries whose scores are in registers
-  static constexpr int blocks = size == 64 ? 2 : 1;  // of an SM
-  static constexpr int stage_bytes = 2 * Tile<size>::bytes(queries) + static_cast<int>(sizeof(QueryNumbers<queries>));
-  static constexpr std::size_t shared_bytes = Tile<size>::bytes(2 * keys) + 2 * stage_bytes;
+  static constexpr int rows = 16 * m_tiles;  // keys of a warp
+  static constexpr int keys = rows * warps;  // of a block
+  static constexpr int queries = 64;         // of a tile
+  static constexpr int step = 32;            // queries whose scores are in registers
+  static constexpr int n_tiles = step / 8;
+  static constexpr int blocks_of_multiprocessor = size == 64 ? 2 : 1;
+  static constexpr int tile_bytes = Tile<size>::bytes(queries);
+  static constexpr int block_bytes = Tile<size>::bytes(keys);
+  static constexpr int stage_bytes = 2 * tile_bytes + static_cast<int>(sizeof(QueryNumbers<queries>));
+
+  using Scores = float[m_tiles][n_tiles][4];  // (keys, queries)
+  using Sums = float[m_tiles][size / 8][4];
 };
 
 /// How many tiles of `queries` queries from `tile` on see a key before `key_end`; since `first` never falls they are
@@ -39,163 +43,205 @@ __device__ inline int seeing_tiles(std::int32_t const* first, int sequence, int 
   }
 }
 
+/// Which keys a block has, and where the queries of their group are. Lies in shared memory.
+template <int size> struct KeyBlock {
+  using Tiles = KeyTiles<size>;
+  std::int64_t token;         // first of the sequence
+  std::int32_t const* first;  // of the sequence
+  std::int64_t row;           // batch * heads
+  int kv_head;
+  int begin;  // keys
+  int tile_begin;
+  int tile_end;  // of the queries that see them
+
+  /// The first warp makes it.
+  __device__ KeyBlock(BrainArguments const& args, TileOrder const& order) {
+    TileOrder::Place const place = order(blockIdx.x);
+    kv_head = static_cast<int>(place.head % static_cast<unsigned>(args.kv_heads));
+    std::int64_t const batch = place.head / static_cast<unsigned>(args.kv_heads);
+    token = batch * args.sequence;
+    row = batch * args.heads;
+    first = args.first == nullptr ? nullptr : args.first + token;
+    begin = static_cast<int>(place.rank) * Tiles::keys;  // earlier ones are seen by more queries
+    tile_begin = begin / Tiles::queries;
+    tile_end = tile_begin + seeing_tiles(first, args.sequence, tile_begin, Tiles::queries, begin + Tiles::keys,
+                                         static_cast<int>(threadIdx.x));
+  }
+
+  /// Begins to copy a tile of queries of one head and of their dout; one group of copies.
+  __device__ void fetch(BrainArguments const& args, unsigned char* stage, int head, int tile) const {
+    int const query = tile * Tiles::queries;
+    int const valid = args.sequence - query;
+    copy_rows_async<size, Tiles::queries, Tiles::threads>(
+        stage, args.qkv + (token + query) * args.qkv_stride + head * size, args.qkv_stride, valid);
+    copy_rows_async<size, Tiles::queries, Tiles::threads>(stage + Tiles::tile_bytes,
+                                                          args.dout + (token + query) * args.dout_stride + head * size,
+                                                          args.dout_stride, valid);
+    copy_async_commit();
+  }
+  /// The numbers of this thread's query of a tile.
+  __device__ QueryNumber number(BrainArguments const& args, int head, int tile) const {
+    int const thread = static_cast<int>(threadIdx.x);
+    if (thread >= Tiles::queries) return {};
+    return load_number(args, row + head, first, tile * Tiles::queries + thread);
+  }
+  /// Begins to copy the block's keys, or its values.
+  __device__ void fetch_keys(BrainArguments const& args, unsigned char* to, int column) const {
+    copy_rows_async<size, Tiles::keys, Tiles::threads>(to, args.qkv + (token + begin) * args.qkv_stride + column,
+                                                       args.qkv_stride, args.sequence - begin);
+  }
+};
+
+/// Scores (keys, queries) become weights 2^(scale score - logarithm), 0 where the query does not see the key. `part`:
+/// of the tile's queries; `key`, `query`: the warp's first ones.
+template <int size>
+__device__ inline void weigh(typename KeyTiles<size>::Scores& scores,
+                             QueryNumbers<KeyTiles<size>::queries> const& numbers, int part, int key, int query,
+                             bool masked, float scale, int lane) {
+  using Tiles = KeyTiles<size>;
+#pragma unroll
+  for (int n = 0; n < Tiles::n_tiles; ++n) {
+#pragma unroll
+    for (int right = 0; right < 2; ++right) {
+      int const column = 8 * n + lane % 4 * 2 + right;
+      int const row = key + lane / 4;  // of this lane's first score
+      float const logarithm = numbers.logarithm[part + column];
+      int const last = query + column - row;
+      int const lowest = masked ? numbers.lowest[part + column] - row : 0;
+#pragma unroll
+      for (int m = 0; m < Tiles::m_tiles; ++m) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          float& score = scores[m][n][2 * half + right];
+          score = exp2_approximate(fmaf(score, scale, -logarithm));
+          int const distance = 16 * m + 8 * half;
+          if (masked && (distance > last || distance < lowest)) score = 0;
+        }
+      }
+    }
+  }
+}
+
+/// weights <- weights (products - delta of the query): the gradients of the scores.
+template <int size>
+__device__ inline void differentiate(typename KeyTiles<size>::Scores& weights,
+                                     typename KeyTiles<size>::Scores const& products, float const* deltas, int lane) {
+  using Tiles = KeyTiles<size>;
+#pragma unroll
+  for (int n = 0; n < Tiles::n_tiles; ++n) {
+#pragma unroll
+    for (int right = 0; right < 2; ++right) {
+      float const delta = deltas[8 * n + lane % 4 * 2 + right];
+#pragma unroll
+      for (int m = 0; m < Tiles::m_tiles; ++m) {
+#pragma unroll
+        for (int i = right; i < 4; i += 2) weights[m][n][i] *= products[m][n][i] - delta;
+      }
+    }
+  }
+}
+
+/// The warp's part of a tile of queries. `keys`: its rows of the keys, the values `block_bytes` further.
+template <int size>
+__device__ inline void add_tile(typename KeyTiles<size>::Sums& key_sums, typename KeyTiles<size>::Sums& value_sums,
+                                unsigned char const* keys, unsigned char const* stage, int key, int query, float scale,
+                                int lane) {
+  using Tiles = KeyTiles<size>;
+  auto const& numbers = *reinterpret_cast<QueryNumbers<Tiles::queries> const*>(stage + 2 * Tiles::tile_bytes);
+#pragma unroll 1
+  for (int part = 0; part < Tiles::queries; part += Tiles::step) {
+    if (query + part + Tiles::step <= key || numbers.lowest[part] >= key + Tiles::rows) continue;  // none sees any
+    bool const masked = key + Tiles::rows - 1 > query + part || numbers.lowest[part + Tiles::step - 1] > key;
+    unsigned char const* const queries = stage + Tile<size>::bytes(part);
+    unsigned char const* const douts = queries + Tiles::tile_bytes;
+    typename Tiles::Scores weights = {};
+    add_row_products<size>(weights, keys, queries, lane);
+    weigh<size>(weights, numbers, part, key, query + part, masked, scale, lane);
+    add_weighted_rows<size>(value_sums, weights, douts, lane);
+    typename Tiles::Scores products = {};  // v . dout
+    add_row_products<size>(products, keys + Tiles::block_bytes, douts, lane);
+    differentiate<size>(weights, products, numbers.delta + part, lane);
+    add_weighted_rows<size>(key_sums, weights, queries, lane);
+  }
+}
+
 /// dv_k = sum_t w_tk dout_t and dk_k = scale sum_t w_tk (dout_t . v_k - delta_t) q_t with
 /// w_tk = exp(scale q_t . k_k - log_sum_exp_t), for 128 keys of one key/value head over the tiles of queries of all
 /// heads of its group, one after another: nothing is shared between blocks, so no sum depends on their order.
 /// A warp holds scores with keys as rows, which are the left factors of both sums without a way through shared memory.
-/// Registers: sums, scores and their gradients, at most 255 (8 warps an SM). Shared memory: keys, values, two stages of
-/// queries and dout: 65.5 KB with heads of 64, 129.5 KB with 128; the next tile travels while this one is worked on.
-/// Floor: 8 head_size flops for each pair of query and key that is seen, at the rate of mma.sync.
+/// Scores, gradients and sums stay in registers (REGISTERS). Shared memory: keys, values, two stages of 64 queries and
+/// their dout: 75.3 KB with heads of 64 (2 blocks an SM), 140.9 KB with 128 (1 block); the next tile travels while one
+/// is worked on. Floor: 8 head_size flops for each pair of query and key that is seen, at the rate of mma.sync.
 template <int size>
-__global__ void __launch_bounds__(KeyGradientTiles<size>::threads, KeyGradientTiles<size>::blocks)
+__global__ void __launch_bounds__(KeyTiles<size>::threads, KeyTiles<size>::blocks_of_multiprocessor)
     key_gradient_kernel(BrainArguments const args, TileOrder const order) {
-  using Tiles = KeyGradientTiles<size>;
-  using Layout = Tile<size>;
+  using Tiles = KeyTiles<size>;
   using Numbers = QueryNumbers<Tiles::queries>;
-  constexpr int m_tiles = Tiles::m_tiles;
-  constexpr int n_tiles = Tiles::step / 8;
-  constexpr int tile_bytes = Layout::bytes(Tiles::queries);
   int const thread = static_cast<int>(threadIdx.x);
   int const lane = thread % warp_size;
   int const warp = thread / warp_size;
-  unsigned char* const key_tile = dynamic_shared();
-  unsigned char* const value_tile = key_tile + Layout::bytes(Tiles::keys);
-  unsigned char* const stages = value_tile + Layout::bytes(Tiles::keys);  // queries, dout, numbers; twice
-  unsigned char* const own_keys = key_tile + warp * Layout::bytes(Tiles::rows);
-  unsigned char* const own_values = value_tile + warp * Layout::bytes(Tiles::rows);
-
-  TileOrder::Place const place = order(blockIdx.x);
-  int const key_begin = static_cast<int>(place.rank) * Tiles::keys;  // earlier ones are seen by more queries
-  int const kv_head = static_cast<int>(place.head) % args.kv_heads;
-  std::int64_t const batch = place.head / static_cast<unsigned>(args.kv_heads);
-  std::int64_t const token = batch * args.sequence;
-  std::int32_t const* const first = args.first == nullptr ? nullptr : args.first + token;
-  Bf16 const* const rows = args.qkv + token * args.qkv_stride;
-  Bf16 const* const dout_rows = args.dout + token * args.dout_stride;
-
-  int const tile_begin = key_begin / Tiles::queries;
-  int const tile_end =
-      tile_begin + seeing_tiles(first, args.sequence, tile_begin, Tiles::queries, key_begin + Tiles::keys, lane);
-  int const head_end = (kv_head + 1) * args.group;
-
-  auto const fetch_rows = [&](int head, int tile, int stage) {
-    unsigned char* const queries = stages + stage * Tiles::stage_bytes;
-    int const query = tile * Tiles::queries;
-    copy_rows_async<size, Tiles::queries, Tiles::threads>(queries, rows + query * args.qkv_stride + head * size,
-                                                          args.qkv_stride, args.sequence - query);
-    copy_rows_async<size, Tiles::queries, Tiles::threads>(queries + tile_bytes,
-                                                          dout_rows + query * args.dout_stride + head * size,
-                                                          args.dout_stride, args.sequence - query);
-    copy_async_commit();
+  unsigned char* const keys = dynamic_shared();  // then values, stages, the block
+  unsigned char* const stages = keys + 2 * Tiles::block_bytes;
+  auto const numbers_of = [=](int stage) {
+    return reinterpret_cast<Numbers*>(stages + stage * Tiles::stage_bytes + 2 * Tiles::tile_bytes);
   };
-  auto const numbers_of = [&](int stage) {
-    return reinterpret_cast<Numbers*>(stages + stage * Tiles::stage_bytes + 2 * tile_bytes);
-  };
-  auto const number_of = [&](int head, int tile) {
-    if (thread >= Tiles::queries) return QueryNumber{};
-    return load_number(args, batch * args.heads + head, first, tile * Tiles::queries + thread);
-  };
+  auto& block = *reinterpret_cast<KeyBlock<size>*>(stages + 2 * Tiles::stage_bytes);
+  if (warp == 0) {
+    KeyBlock<size> const made{args, order};
+    if (lane == 0) block = made;
+  }
+  __syncthreads();
 
-  copy_rows_async<size, Tiles::keys, Tiles::threads>(key_tile,
-                                                     rows + key_begin * args.qkv_stride + args.key_column(kv_head),
-                                                     args.qkv_stride, args.sequence - key_begin);
-  copy_rows_async<size, Tiles::keys, Tiles::threads>(value_tile,
-                                                     rows + key_begin * args.qkv_stride + args.value_column(kv_head),
-                                                     args.qkv_stride, args.sequence - key_begin);
-  int head = kv_head * args.group;
-  int tile = tile_begin;
-  fetch_rows(head, tile, 0);
-  numbers_of(0)->keep(thread, number_of(head, tile));
+  int head = block.kv_head * args.group;
+  int tile = block.tile_begin;
+  block.fetch_keys(args, keys, args.key_column(block.kv_head));
+  block.fetch_keys(args, keys + Tiles::block_bytes, args.value_column(block.kv_head));
+  block.fetch(args, stages, head, tile);
+  numbers_of(0)->keep(thread, block.number(args, head, tile));
 
-  int const own_begin = key_begin + warp * Tiles::rows;
-  float const scale = args.scale * log2_of_e;
-  float key_sums[m_tiles][size / 8][4] = {};
-  float value_sums[m_tiles][size / 8][4] = {};
-  for (int stage = 0; head < head_end; stage ^= 1) {
+  unsigned char* const own_keys = keys + warp * Tile<size>::bytes(Tiles::rows);
+  int const key = block.begin + warp * Tiles::rows;
+  typename Tiles::Sums key_sums = {};
+  typename Tiles::Sums value_sums = {};
+  for (int stage = 0; head < (block.kv_head + 1) * args.group; stage ^= 1) {
     copy_async_wait<0>();
     __syncthreads();  // this tile is here for all, and the one before is done with
-    int const query_begin = tile * Tiles::queries;
-    if (++tile == tile_end) {
-      tile = tile_begin;
+    int const query = tile * Tiles::queries;
+    if (++tile == block.tile_end) {
+      tile = block.tile_begin;
       ++head;
     }
+    bool const more = head < (block.kv_head + 1) * args.group;
     QueryNumber next{};
-    if (head < head_end) {
-      fetch_rows(head, tile, stage ^ 1);
-      next = number_of(head, tile);
+    if (more) {
+      block.fetch(args, stages + (stage ^ 1) * Tiles::stage_bytes, head, tile);
+      next = block.number(args, head, tile);
     }
-    Numbers const& numbers = *numbers_of(stage);
-#pragma unroll 1
-    for (int part = 0; part < Tiles::queries; part += Tiles::step) {
-      int const query = query_begin + part;
-      if (query + Tiles::step <= own_begin || numbers.lowest[part] >= own_begin + Tiles::rows) continue;
-      bool const masked = own_begin + Tiles::rows - 1 > query || numbers.lowest[part + Tiles::step - 1] > own_begin;
-      unsigned char const* const queries = stages + stage * Tiles::stage_bytes + Layout::bytes(part);
-      unsigned char const* const douts = queries + tile_bytes;
-      float weights[m_tiles][n_tiles][4] = {};
-      add_row_products<size>(weights, own_keys, queries, lane);
-#pragma unroll
-      for (int n = 0; n < n_tiles; ++n) {
-#pragma unroll
-        for (int right = 0; right < 2; ++right) {
-          int const column = part + 8 * n + lane % 4 * 2 + right;
-          float const logarithm = numbers.logarithm[column];
-          int const last = query_begin + column - own_begin - lane / 4;  // row of the last key that the query sees
-          int const lowest = masked ? numbers.lowest[column] - own_begin - lane / 4 : 0;
-#pragma unroll
-          for (int m = 0; m < m_tiles; ++m) {
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-              float& weight = weights[m][n][2 * half + right];
-              weight = exp2_approximate(fmaf(weight, scale, -logarithm));
-              int const row = 16 * m + 8 * half;
-              if (masked && (row > last || row < lowest)) weight = 0;
-            }
-          }
-        }
-      }
-      add_weighted_rows<size>(value_sums, weights, douts, lane);
-      float gradients[m_tiles][n_tiles][4] = {};  // of the scores
-      add_row_products<size>(gradients, own_values, douts, lane);
-#pragma unroll
-      for (int n = 0; n < n_tiles; ++n) {
-#pragma unroll
-        for (int right = 0; right < 2; ++right) {
-          float const delta = numbers.delta[part + 8 * n + lane % 4 * 2 + right];
-#pragma unroll
-          for (int m = 0; m < m_tiles; ++m) {
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-              int const i = 2 * half + right;
-              gradients[m][n][i] = weights[m][n][i] * (gradients[m][n][i] - delta);
-            }
-          }
-        }
-      }
-      add_weighted_rows<size>(key_sums, gradients, queries, lane);
-    }
-    if (head < head_end) numbers_of(stage ^ 1)->keep(thread, next);
+    add_tile<size>(key_sums, value_sums, own_keys, stages + stage * Tiles::stage_bytes, key, query,
+                   args.scale * log2_of_e, lane);
+    if (more) numbers_of(stage ^ 1)->keep(thread, next);
   }
 
-  float factor[m_tiles][2];
+  float factor[Tiles::m_tiles][2];
 #pragma unroll
-  for (int m = 0; m < m_tiles; ++m) factor[m][0] = factor[m][1] = args.scale;
-  Bf16* const gradient_rows = args.dqkv + (token + own_begin) * args.dqkv_stride;
-  int const valid = args.sequence - own_begin;
-  store_rows<size>(key_sums, factor, own_keys, gradient_rows + args.key_column(kv_head), args.dqkv_stride, valid, lane);
+  for (auto& halves : factor) halves[0] = halves[1] = args.scale;
+  Bf16* const rows = args.dqkv + (block.token + key) * args.dqkv_stride;
+  int const valid = args.sequence - key;
+  store_rows<size>(key_sums, factor, own_keys, rows + args.key_column(block.kv_head), args.dqkv_stride, valid, lane);
 #pragma unroll
-  for (int m = 0; m < m_tiles; ++m) factor[m][0] = factor[m][1] = 1;
-  store_rows<size>(value_sums, factor, own_values, gradient_rows + args.value_column(kv_head), args.dqkv_stride, valid,
-                   lane);
+  for (auto& halves : factor) halves[0] = halves[1] = 1;
+  store_rows<size>(value_sums, factor, own_keys + Tiles::block_bytes, rows + args.value_column(block.kv_head),
+                   args.dqkv_stride, valid, lane);
 }
 
 template <int size>
 void launch_key_gradient(Context const& context, AttentionShape const& shape, BrainArguments const& args) {
-  using Tiles = KeyGradientTiles<size>;
+  using Tiles = KeyTiles<size>;
+  constexpr std::size_t shared = 2 * Tiles::block_bytes + 2 * Tiles::stage_bytes + sizeof(KeyBlock<size>);
   TileOrder const order = tile_order(shape.batch * shape.kv_heads, groups_of(Tiles::keys, shape.sequence), 1,
                                      shape.sequence * size * 4 * args.group);
-  launch(key_gradient_kernel<size>, dim3{order.heads * order.tiles}, dim3{Tiles::threads}, Tiles::shared_bytes,
-         context.stream, args, order);
+  launch(key_gradient_kernel<size>, dim3{order.heads * order.tiles}, dim3{Tiles::threads}, shared, context.stream, args,
+         order);
 }
 
 }  // namespace

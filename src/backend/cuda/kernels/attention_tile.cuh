@@ -43,10 +43,9 @@ __device__ inline void copy_rows_async(unsigned char* tile, Bf16 const* from, st
   int const row = static_cast<int>(threadIdx.x) / Layout::chunks;
   unsigned char* to = tile + Layout::offset(row, chunk);
   Bf16 const* source = from + row * stride + chunk * 8;
-#pragma unroll 1  // the addresses of an unrolled loop would wait in registers that the products need
+#pragma unroll 2  // not more: the addresses would wait in registers that the products need
   for (int i = row; i < row + rows; i += step) {
-    bool const there = i < valid;
-    copy_async_16(to, there ? source : from, there);
+    copy_async_16(to, source, i < valid);
     to += step * Layout::row_bytes;
     source += step * stride;
   }
