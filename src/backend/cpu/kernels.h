@@ -68,7 +68,7 @@ struct KernelTable {
   void (*to_f32)(bfloat16 const* from, float* to, std::int64_t count);
 
   // Attention: floats of scratch a thread needs, then one unit of work. Units of the forward pass are
-  // (batch, head, chunk of queries), those of the backward pass (batch, key/value head).
+  // (batch, key/value head, chunk of queries), those of the backward pass (batch, key/value head).
   std::int64_t (*attention_scratch)(AttentionShape const& shape);
   void (*attention)(AttentionArgs const& args, std::int64_t unit, float* scratch);
   std::int64_t (*attention_backward_scratch)(AttentionShape const& shape);

@@ -50,7 +50,7 @@ void CpuOps::attention(AttentionShape const& shape, Tensor const& qkv, Tensor co
   std::int64_t stride = 0;
   float* const scratch = thread_scratch(kernels_.attention_scratch(shape), stride);
   std::int64_t const chunks = (shape.sequence + attention_chunk - 1) / attention_chunk;
-  parallel_units(chunks * shape.batch * shape.heads, [&](std::int64_t unit, std::int64_t thread) {
+  parallel_units(chunks * shape.batch * shape.kv_heads, [&](std::int64_t unit, std::int64_t thread) {
     kernels_.attention(args, unit, scratch + thread * stride);
   });
 }

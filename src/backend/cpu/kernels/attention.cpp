@@ -39,6 +39,19 @@ void skip_row(Tiles const& tiles, std::int64_t row, std::int64_t keys, bool firs
   tiles.denominator[row] = 0;
 }
 
+/// The largest of `start` and whole vectors of scores, passing over NaN: the sum of the weights, which are differences
+/// from the maximum, becomes NaN all the same.
+float largest_of(float const* scores, std::int64_t width, float start) {
+  Vector largest = start + Vector{};
+  for (std::int64_t j = 0; j < width; j += lanes) {
+    Vector const more = *reinterpret_cast<Vector const*>(scores + j);
+    largest = more > largest ? more : largest;
+  }
+  float maximum = largest[0];
+  for (std::int64_t lane = 1; lane < lanes; ++lane) maximum = largest[lane] > maximum ? largest[lane] : maximum;
+  return maximum;
+}
+
 /// Scores of one row become exp(score - maximum so far); what earlier key blocks summed up is scaled down to the new
 /// maximum. The visible keys count, the others of `keys` become zero.
 void soften_row(Tiles const& tiles, std::int64_t row, Visible visible, std::int64_t keys, std::int64_t head_size,
@@ -49,13 +62,7 @@ void soften_row(Tiles const& tiles, std::int64_t row, Visible visible, std::int6
   std::int64_t const width = padded(visible.end);
   for (std::int64_t j = 0; j < visible.begin; ++j) scores[j] = -__builtin_inff();
   for (std::int64_t j = visible.end; j < width; ++j) scores[j] = -__builtin_inff();
-  std::int32_t largest = order_key(first_block ? -__builtin_inff() : tiles.maximum[row]);
-#pragma omp simd reduction(max : largest)
-  for (std::int64_t j = 0; j < width; ++j) {
-    std::int32_t const key = order_key(scores[j]);
-    largest = key > largest ? key : largest;
-  }
-  float const maximum = from_order_key(largest);
+  float const maximum = largest_of(scores, width, first_block ? -__builtin_inff() : tiles.maximum[row]);
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t j = 0; j < width; ++j) {
@@ -88,14 +95,19 @@ void attend(AttentionArgs const& args, Tiles const& tiles, FirstKeys const& firs
   std::int64_t const first_block = first.block_at(begin);
   for (std::int64_t key = first_block; key < begin + rows; key += key_block) {
     std::int64_t const keys = smaller(key_block, begin + rows - key);
-    block_product({tiles.queries.data, tiles.queries.stride, 1}, {tiles.keys.data + key, tiles.keys.stride},
-                  tiles.scores, rows, padded(keys), size, false);
-    for (std::int64_t i = 0; i < rows; ++i) {
-      soften_row(tiles, i, visible_keys(first, begin + i, key, keys), keys, size, key == first_block);
+    // A few queries at a time, so that little of what causality hides is computed.
+    for (std::int64_t row = 0; row < rows; row += tall) {
+      std::int64_t const height = smaller(tall, rows - row);
+      std::int64_t const seen = keys_before(begin + row + height, key, keys);
+      Block const scores = from_row(tiles.scores, row);
+      block_product({from_row(tiles.queries, row).data, tiles.queries.stride, 1},
+                    {tiles.keys.data + key, tiles.keys.stride}, scores, height, padded(seen), size, false);
+      for (std::int64_t i = row; i < row + height; ++i) {
+        soften_row(tiles, i, visible_keys(first, begin + i, key, seen), seen, size, key == first_block);
+      }
+      block_product({scores.data, scores.stride, 1}, from_row(tiles.values, key), from_row(tiles.sum, row), height,
+                    padded(size), seen, key != first_block);
     }
-    block_product({tiles.scores.data, tiles.scores.stride, 1},
-                  {tiles.values.data + key * tiles.values.stride, tiles.values.stride}, tiles.sum, rows, padded(size),
-                  keys, key != first_block);
   }
   for (std::int64_t i = 0; i < rows; ++i) {
     T* const out = row_of<T>(args.out, first_token + begin + i) + head * size;
@@ -110,10 +122,10 @@ template <class T> void attention_unit(AttentionArgs const& args, std::int64_t u
   AttentionShape const& shape = args.shape;
   std::int64_t const chunks = (shape.sequence + attention_chunk - 1) / attention_chunk;
   // The longest chunks come first, so that threads finish together.
-  std::int64_t const chunk = chunks - 1 - unit / (shape.batch * shape.heads);
-  std::int64_t const batch = unit % (shape.batch * shape.heads) / shape.heads;
-  std::int64_t const head = unit % shape.heads;
-  std::int64_t const kv_head = head / (shape.heads / shape.kv_heads);
+  std::int64_t const chunk = chunks - 1 - unit / (shape.batch * shape.kv_heads);
+  std::int64_t const batch = unit % (shape.batch * shape.kv_heads) / shape.kv_heads;
+  std::int64_t const kv_head = unit % shape.kv_heads;
+  std::int64_t const group = shape.heads / shape.kv_heads;
   std::int64_t const first_token = batch * shape.sequence;
   std::int64_t const end = smaller((chunk + 1) * attention_chunk, shape.sequence);
   Tiles const tiles = cut_tiles(shape, scratch);
@@ -124,12 +136,14 @@ template <class T> void attention_unit(AttentionArgs const& args, std::int64_t u
                   {tiles.keys.data + first_key, tiles.keys.stride}, end - first_key, shape.head_size);
   pack(first_row + (shape.heads + shape.kv_heads + kv_head) * shape.head_size, args.qkv.stride,
        {tiles.values.data + first_key * tiles.values.stride, tiles.values.stride}, end - first_key, shape.head_size);
-  float* const log_sum_exp = row_of<float>(args.log_sum_exp, batch * shape.heads + head);
-  for (std::int64_t begin = chunk * attention_chunk; begin < end; begin += query_block) {
-    std::int64_t const rows = smaller(query_block, end - begin);
-    attend<T>(args, tiles, first, first_token, head, begin, rows);
-    for (std::int64_t i = 0; i < rows; ++i) {
-      log_sum_exp[begin + i] = tiles.maximum[i] + __builtin_logf(tiles.denominator[i]);
+  for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+    float* const log_sum_exp = row_of<float>(args.log_sum_exp, batch * shape.heads + head);
+    for (std::int64_t begin = chunk * attention_chunk; begin < end; begin += query_block) {
+      std::int64_t const rows = smaller(query_block, end - begin);
+      attend<T>(args, tiles, first, first_token, head, begin, rows);
+      for (std::int64_t i = 0; i < rows; ++i) {
+        log_sum_exp[begin + i] = tiles.maximum[i] + __builtin_logf(tiles.denominator[i]);
+      }
     }
   }
 }

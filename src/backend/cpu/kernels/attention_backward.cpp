@@ -74,6 +74,21 @@ void soften_row(float* weights, float* dscores, float log_sum_exp, float mean, V
   }
 }
 
+/// dvalues += weights^T dout, dkeys += dscores^T queries for the keys [key, key + keys) of a block.
+void add_to_keys(Tiles const& tiles, std::int64_t key, std::int64_t keys, Queries const& at, std::int64_t width) {
+  for (std::int64_t row = 0; row < keys; row += tall) {
+    std::int64_t const height = smaller(tall, keys - row);
+    // No query before the first of these keys sees one.
+    std::int64_t const hidden = key + row > at.begin ? key + row - at.begin : 0;
+    std::int64_t const depth = at.rows - hidden;
+    // Transposed left factors: element (key, query).
+    block_product({from_row(tiles.weights, hidden).data + row, 1, tiles.weights.stride}, from_row(tiles.dout, hidden),
+                  from_row(tiles.dvalues, key + row), height, width, depth, true);
+    block_product({from_row(tiles.dscores, hidden).data + row, 1, tiles.dscores.stride},
+                  from_row(tiles.queries, hidden), from_row(tiles.dkeys, key + row), height, width, depth, true);
+  }
+}
+
 /// One block of queries against all its keys: dkeys, dvalues += ..., and its dqueries.
 template <class T>
 void backward_block(AttentionArgs const& args, Tiles const& tiles, FirstKeys const& first, Queries const& at,
@@ -92,24 +107,26 @@ void backward_block(AttentionArgs const& args, Tiles const& tiles, FirstKeys con
   std::int64_t const first_block = first.block_at(at.begin);
   for (std::int64_t key = first_block; key < at.begin + at.rows; key += key_block) {
     std::int64_t const keys = smaller(key_block, at.begin + at.rows - key);
-    block_product({tiles.queries.data, tiles.queries.stride, 1},
-                  {tiles.keys_transposed.data + key, tiles.keys_transposed.stride}, tiles.weights, at.rows,
-                  padded(keys), size, false);
-    block_product({tiles.dout.data, tiles.dout.stride, 1},
-                  {tiles.values_transposed.data + key, tiles.values_transposed.stride}, tiles.dscores, at.rows,
-                  padded(keys), size, false);
-    for (std::int64_t i = 0; i < at.rows; ++i) {
-      soften_row(tiles.weights.data + i * tiles.weights.stride, tiles.dscores.data + i * tiles.dscores.stride,
-                 log_sum_exp[at.begin + i], means[i], visible_keys(first, at.begin + i, key, keys), keys);
+    for (std::int64_t row = 0; row < at.rows; row += tall) {
+      std::int64_t const height = smaller(tall, at.rows - row);
+      std::int64_t const seen = keys_before(at.begin + row + height, key, keys);
+      Block const weights = from_row(tiles.weights, row);
+      Block const dscores = from_row(tiles.dscores, row);
+      block_product({from_row(tiles.queries, row).data, tiles.queries.stride, 1},
+                    {tiles.keys_transposed.data + key, tiles.keys_transposed.stride}, weights, height, padded(seen),
+                    size, false);
+      block_product({from_row(tiles.dout, row).data, tiles.dout.stride, 1},
+                    {tiles.values_transposed.data + key, tiles.values_transposed.stride}, dscores, height, padded(seen),
+                    size, false);
+      for (std::int64_t i = 0; i < height; ++i) {
+        std::int64_t const query = at.begin + row + i;
+        soften_row(from_row(weights, i).data, from_row(dscores, i).data, log_sum_exp[query], means[row + i],
+                   visible_keys(first, query, key, keys), keys);
+      }
+      block_product({dscores.data, dscores.stride, 1}, from_row(tiles.keys, key), from_row(tiles.dqueries, row), height,
+                    width, seen, key != first_block);
     }
-    auto const from_key = [key](Block block) { return Block{block.data + key * block.stride, block.stride}; };
-    // Transposed left factors: element (key, query).
-    block_product({tiles.weights.data, 1, tiles.weights.stride}, tiles.dout, from_key(tiles.dvalues), keys, width,
-                  at.rows, true);
-    block_product({tiles.dscores.data, 1, tiles.dscores.stride}, tiles.queries, from_key(tiles.dkeys), keys, width,
-                  at.rows, true);
-    block_product({tiles.dscores.data, tiles.dscores.stride, 1}, from_key(tiles.keys), tiles.dqueries, at.rows, width,
-                  keys, key != first_block);
+    add_to_keys(tiles, key, keys, at, width);
   }
   for (std::int64_t i = 0; i < at.rows; ++i) {
     T* const target = row_of<T>(args.dqkv, token + i) + at.head * size;

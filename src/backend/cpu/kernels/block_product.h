@@ -35,6 +35,11 @@ struct Block {
   std::int64_t stride;
 };
 
+/// The block without its first rows.
+inline Block from_row(Block block, std::int64_t row) {
+  return {block.data + row * block.stride, block.stride};
+}
+
 template <int rows, int vectors>
 inline void product_tile(Left a, float const* b, std::int64_t b_stride, float* c, std::int64_t c_stride,
                          std::int64_t depth, bool accumulate) {
@@ -64,6 +69,9 @@ inline void product_tile(Left a, float const* b, std::int64_t b_stride, float* c
   }
 }
 
+/// Rows of one tile. AVX-512 has 32 registers for sums and factors, the others 16.
+constexpr int tall = lanes == 16 ? 8 : 4;
+
 template <int rows>
 inline void product_rows(Left a, Block b, Block c, std::int64_t columns, std::int64_t depth, bool accumulate) {
   std::int64_t j = 0;
@@ -76,8 +84,6 @@ inline void product_rows(Left a, Block b, Block c, std::int64_t columns, std::in
 /// c (rows, columns) = a (rows, depth) b (depth, columns), or +=; columns is a multiple of `lanes`.
 inline void block_product(Left a, Block b, Block c, std::int64_t rows, std::int64_t columns, std::int64_t depth,
                           bool accumulate) {
-  // AVX-512 has 32 registers for sums and factors, the others 16.
-  constexpr int tall = lanes == 16 ? 8 : 4;
   std::int64_t i = 0;
   for (; i + tall <= rows; i += tall) {
     product_rows<tall>(a, b, c, columns, depth, accumulate);
