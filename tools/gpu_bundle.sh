@@ -40,7 +40,7 @@ mkdir -p "${root}/bin" "${lib}"
 
 packages=(libopenmpi-dev libopenmpi3 openmpi-bin openmpi-common libhdf5-dev libhdf5-103-1 libhdf5-hl-100 libfmt-dev
   libfmt9 nlohmann-json3-dev libdnnl-dev libdnnl2 libsentencepiece-dev libsentencepiece0 libxxhash-dev libxxhash0
-  libgtest-dev libboost-program-options1.74-dev libboost-program-options1.74.0 libpmix2 pkgconf-bin pkg-config)
+  libgtest-dev libgmock-dev libboost-program-options1.74-dev libboost-program-options1.74.0 libpmix2 pkgconf-bin pkg-config)
 
 # Files of the packages: not for other languages, no plug-ins for networks and batch systems, no static libraries.
 files() {
