@@ -141,6 +141,8 @@ export OPAL_LIBDIR=${jreg_library}/openmpi/lib OPAL_PKGLIBDIR=${jreg_library}/op
 export OPAL_INCLUDEDIR=${jreg_library}/openmpi/include OPAL_PKGINCLUDEDIR=${jreg_library}/openmpi/include/openmpi
 export OPAL_DATAROOTDIR=${jreg_bundle}/share OPAL_DATADIR=${jreg_bundle}/share OPAL_PKGDATADIR=${jreg_bundle}/share/openmpi
 export PMIX_INSTALL_PREFIX=${jreg_library}/pmix2
+# Without ssh: all ranks on this machine.
+command -v ssh > /dev/null || export OMPI_MCA_plm=isolated
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 END
 
