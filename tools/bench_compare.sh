@@ -72,7 +72,7 @@ fi
 "${python}" -c 'import torch' 2> /dev/null \
   || die "--python ${python}: has no PyTorch; install python3-torch, or name a python that has one"
 read -r hidden layers heads kv_heads ffn vocab sequence batch <<< "${sizes}"
-jreg=$(find_jreg)
+jreg=$(find_jreg "${device}")
 out=$(mktemp -d)
 trap 'rm -rf "${out}"' EXIT
 
