@@ -68,10 +68,33 @@ public:
   /// empty where ranks may share what they run on.
   virtual std::string exclusive_device() const = 0;
 
+  /// Names, for a profiler's timeline, what the calls up to the matching end_range() are for. Ranges may be nested; they
+  /// cost nothing where nobody looks. See Range.
+  virtual void begin_range(char const* /*name*/) {}
+  virtual void end_range() noexcept {}
+  /// Tells the profiler that this process runs under to record from here on, or no longer. Nothing where a backend has
+  /// none.
+  virtual void record_profile(bool /*on*/) {}
+
   /// Bytes that allocate() handed out and that are still held, and their peak.
   virtual std::size_t bytes_in_use() const = 0;
   virtual std::size_t peak_bytes() const = 0;
 };
+
+/// A named range of a profiler's timeline: from here to the end of its life.
+class Range {
+public:
+  Range(Backend& backend, char const* name) : backend_{backend} { backend_.begin_range(name); }
+  Range(Range const&) = delete;
+  Range& operator=(Range const&) = delete;
+  ~Range() { backend_.end_range(); }
+
+private:
+  Backend& backend_;
+};
+
+/// Whether this build has a backend of that name; the machine may still lack what it runs on.
+bool has_backend(std::string const& name);
 
 /// Throws UserError when this build has no backend of that name, saying how to build it.
 void require_backend(std::string const& name);

@@ -21,8 +21,12 @@ std::unique_ptr<Backend> make_cuda_backend(int /*node_local_rank*/) {
 
 }  // namespace
 
+bool has_backend(std::string const& name) {
+  return name == "cpu" || (name == "cuda" && has_cuda);
+}
+
 void require_backend(std::string const& name) {
-  if (name == "cpu" || (name == "cuda" && has_cuda)) return;
+  if (has_backend(name)) return;
   if (name == "cuda") {
     throw UserError{
         "run.backend = cuda: this jreg was built without CUDA; build it with cmake --preset cuda-release, or use "

@@ -103,6 +103,9 @@ public:
   double arithmetic_peak(DType dtype) override { return backend_.arithmetic_peak(dtype); }
   std::size_t logits_bytes() const override { return backend_.logits_bytes(); }
   std::string exclusive_device() const override { return backend_.exclusive_device(); }
+  void begin_range(char const* name) override { backend_.begin_range(name); }
+  void end_range() noexcept override { backend_.end_range(); }
+  void record_profile(bool on) override { backend_.record_profile(on); }
   std::size_t bytes_in_use() const override { return backend_.bytes_in_use(); }
   std::size_t peak_bytes() const override { return backend_.peak_bytes(); }
 

@@ -17,6 +17,7 @@
 #include "mpi/session.h"
 #include "train/benchmark.h"
 #include "train/preflight.h"
+#include "train/profiled_steps.h"
 #include "train/signals.h"
 #include "train/start.h"
 #include "train/trainer.h"
@@ -60,6 +61,11 @@ void check(Request& request) {
   train::check_start_options(request.arguments.resume, request.arguments.fork, request.arguments.init);
   if (!request.arguments.benchmark) check_data(config);
   backend::require_backend(config.run.backend);
+  if (train::profiled_steps(request.arguments.profile_steps) && config.run.backend != "cuda") {
+    throw UserError(
+        "--profile-steps {}: only run.backend = cuda has a profiler to tell; on the CPU use --benchmark --profile",
+        request.arguments.profile_steps);
+  }
 }
 
 /// Sets the options from the config file that the arguments name, then from the arguments.

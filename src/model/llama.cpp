@@ -65,6 +65,7 @@ void Llama::forward(MicroBatch const& batch) {
   Activations const& a = now_;
   auto const layers = static_cast<std::size_t>(dims_.layers);
 
+  backend::Range const range{backend_, "forward"};
   // h_0: each tensor rank looks up its rows of the vocabulary; their sum is the embedding.
   Tensor const looked_up = exchange_.splits_tokens() ? a.partial : a.hidden[0];
   ops.embedding(batch.tokens, store_.weight(index_.embedding), store_.registry()[index_.embedding].row_begin,
@@ -82,6 +83,7 @@ void Llama::forward(MicroBatch const& batch) {
 }
 
 void Llama::block_forward(std::size_t block, Tensor const& input, MicroBatch const& batch, bool measure) {
+  backend::Range const range{backend_, "block forward"};
   backend::Ops& ops = backend_.ops();
   Activations const& a = now_;
   BlockParameters const& p = index_.blocks[block];
@@ -151,6 +153,7 @@ void Llama::loss(MicroBatch const& batch, Tensor const& loss) {
 }
 
 void Llama::loss_and_gradient(MicroBatch const& batch, Tensor const& loss, float scale) {
+  backend::Range const range{backend_, "classifier"};
   add_loss_and_gradient(head_, now_, batch, loss, scale);
 }
 
@@ -207,6 +210,7 @@ void Llama::attend_again(std::size_t block, MicroBatch const& batch, Between con
 }
 
 void Llama::backward(MicroBatch const& batch, std::span<double const> coefficients, BackwardHooks const& hooks) {
+  backend::Range const range{backend_, "backward"};
   backend::Ops& ops = backend_.ops();
   Activations const& a = now_;
   auto const layers = static_cast<std::size_t>(dims_.layers);
@@ -215,6 +219,7 @@ void Llama::backward(MicroBatch const& batch, std::span<double const> coefficien
   // Here and below a.hidden_gradient is the whole gradient of the residual stream at one place, the penalty's part
   // included as soon as the place is a block boundary.
   for (std::size_t block = layers; block-- > 0;) {
+    backend::Range const block_range{backend_, "block backward"};
     BlockParameters const& p = index_.blocks[block];
     BlockActivations const& b = a.blocks[block];
     // What the forward pass left in shared memory is the last block's.

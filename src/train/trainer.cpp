@@ -69,6 +69,7 @@ Trainer::Trainer(config::Config const& config, TrainArguments const& arguments, 
                  backend::Backend& backend, Watchdog& watchdog)
     : config_{config},
       arguments_{arguments},
+      profiled_{profiled_steps(arguments.profile_steps)},
       watchdog_{watchdog},
       files_{open_files(config, world)},
       folder_{take_run_folder(config, arguments, world)},
@@ -233,7 +234,7 @@ ExitCode Trainer::train_to_end() {
   if (step_ == 0 && config_.record.checkpoint_log_spaced) save(0, true);
   while (step_ < end) {
     pace_.begin();
-    UpdateResult const result = updater_.update(step_, SignalWatch::raised(), saver_.busy());
+    UpdateResult const result = update();
     ++step_;
     if (!result.applied) refuse_nonfinite(step_, result);
     if (!result.busy) saver_.advance(saved_trajectory(), *progress_);
@@ -255,6 +256,13 @@ ExitCode Trainer::train_to_end() {
   log::info("done: step {} of {}", step_, config_.train.steps);
   watchdog_.mark(Phase::ending, step_);
   return ExitCode::done;
+}
+
+UpdateResult Trainer::update() {
+  if (profiled_ && profiled_->first == step_ + 1) backend_.record_profile(true);
+  UpdateResult result = updater_.update(step_, SignalWatch::raised(), saver_.busy());
+  if (profiled_ && profiled_->last == step_ + 1) backend_.record_profile(false);
+  return result;
 }
 
 void Trainer::complete_save() {

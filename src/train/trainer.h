@@ -14,6 +14,7 @@
 #include "store/run_folder.h"
 #include "train/batches.h"
 #include "train/evaluation.h"
+#include "train/profiled_steps.h"
 #include "train/progress.h"
 #include "train/saver.h"
 #include "train/session.h"
@@ -37,6 +38,7 @@ struct TrainArguments {
   bool benchmark = false;
   std::int64_t benchmark_steps = 10;
   bool profile = false;
+  std::string profile_steps;
 
   /// The step that a run of so many updates ends at.
   std::int64_t last_step(std::int64_t steps) const { return stop_at >= 0 ? std::min(stop_at, steps) : steps; }
@@ -68,6 +70,10 @@ struct TrainArguments {
     visit("benchmark-steps", benchmark_steps, Rule::at_least(1), "updates of each kind that --benchmark times");
     visit("profile", profile, Rule::is_flag(),
           "with --benchmark: also the time of every operation against its floor at this machine's measured rates");
+    visit(
+        "profile-steps", profile_steps, Rule::any(),
+        "first:last, with run.backend = cuda: the updates that a profiler records which was told to wait for them, as "
+        "in nsys profile --capture-range=cudaProfilerApi jreg train ...");
   }
 };
 
@@ -103,6 +109,8 @@ private:
   /// Evaluates and probes what is due at `step` and not yet recorded; false where a signal cut it short.
   bool look(std::int64_t step);
   ExitCode train_to_end();
+  /// One update, recorded by a profiler where --profile-steps says so.
+  UpdateResult update();
   void save(std::int64_t step, bool weights_only);
   /// Ends the save that is under way, if any.
   void complete_save();
@@ -114,6 +122,7 @@ private:
 
   config::Config config_;
   TrainArguments arguments_;
+  std::optional<ProfiledSteps> profiled_;
   Watchdog& watchdog_;
   Files files_;
   std::optional<store::RunFolder> folder_;  // first rank only

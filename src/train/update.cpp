@@ -20,6 +20,8 @@ Updater::Updater(TrainingSession& session, config::JregConfig const& jreg, bool 
 }
 
 UpdateResult Updater::update(std::int64_t step, bool flag, bool busy) {
+  backend::Backend& backend = session_.backend();
+  backend::Range const range{backend, "update"};
   model::Llama& model = session_.model();
   optim::GradientReducer& reducer = session_.reducer();
   params::Store const& store = session_.store();
@@ -28,7 +30,7 @@ UpdateResult Updater::update(std::int64_t step, bool flag, bool busy) {
       penalty_.active(step) ? penalty_.coefficients(step, tokens) : std::vector<double>{};
 
   model.set_measure(measure_);
-  session_.backend().ops().zero(store.flat_gradients({0, store.registry().flat_size()}));
+  backend.ops().zero(store.flat_gradients({0, store.registry().flat_size()}));
   sums_.clear(flag, busy);
   for (std::int64_t micro = 0; micro < micro_batches_; ++micro) {
     model::MicroBatch const batch = source_(step, micro);
@@ -43,6 +45,7 @@ UpdateResult Updater::update(std::int64_t step, bool flag, bool busy) {
     }
     model.backward(batch, coefficients, hooks);
   }
+  backend.synchronize();  // so that what follows is waiting for the others alone
   computed_();
   sums_.finish();
   reducer.finish();  // from here gradients are equal on all data ranks
@@ -50,6 +53,7 @@ UpdateResult Updater::update(std::int64_t step, bool flag, bool busy) {
   UpdateResult result = measured(step, session_.gradient_norm().measure());
   if (!result.applied) return result;
   if (measure_) penalty_.observe(result.jump);  // gates of the next update
+  backend::Range const optimizer{backend, "optimizer"};
   session_.adamw().step(result.learning_rate, optim::clip_factor(result.grad_norm, session_.config().optim.clip));
   return result;
 }

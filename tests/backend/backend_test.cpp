@@ -56,6 +56,7 @@ std::vector<std::string> test_backends() {
   std::vector<std::string> names{"cpu"};
   auto const levels = cpu::supported_kernels();
   for (std::size_t i = 0; i + 1 < levels.size(); ++i) names.push_back(std::string{"cpu_"} + levels[i]->name);
+  if (has_backend("cuda")) names.push_back("cuda");
   return names;
 }
 
@@ -143,6 +144,18 @@ double relative_error(std::vector<double> const& a, std::vector<double> const& b
     size += b[i] * b[i];
   }
   return std::sqrt(difference) / (size > 0 ? std::sqrt(size) : 1.0);
+}
+
+BackendTest::BackendTest() {
+  try {
+    backend_ = make_test_backend(GetParam().backend);
+  } catch (UserError const& error) {
+    missing_ = error.what();
+  }
+}
+
+void BackendTest::SetUp() {
+  if (!backend_) GTEST_SKIP() << missing_;
 }
 
 oracle::Real BackendTest::rounded(oracle::Real const& values) const {

@@ -19,7 +19,7 @@ class Help(support.ProgramTest):
     def test_help_of_train_holds_every_option_with_its_default(self):
         text = self.jreg("train", "--help").stdout
         for name in list(support.TINY) + ["run.dir", "mesh.tensor", "mesh.zero1", "jreg.lambda", "model.rope_scaling.type",
-                                          "config", "resume", "stop-at", "benchmark"]:
+                                          "config", "resume", "stop-at", "benchmark", "profile-steps"]:
             self.assertIn(f"--{name}", text)
 
     def test_no_command_and_an_unknown_command_are_refused(self):
@@ -47,6 +47,11 @@ class Refusals(support.ProgramTest):
                             ("jreg.penalty", "jumps"), ("jreg.weights", "cubic"), ("run.backend", "tpu")):
             with self.subTest(option=name, value=value):
                 self.assert_refused(self.train("run", f"--{name}={value}", check=2), name, value)
+        self.assert_nothing_left()
+
+    def test_profiled_steps_need_a_profiler(self):
+        self.assert_refused(self.train("run", "--profile-steps", "1:2", check=2), "--profile-steps 1:2", "cuda")
+        self.assert_refused(self.train("run", "--profile-steps", "2:1", check=2), "--profile-steps 2:1")
         self.assert_nothing_left()
 
     def test_a_missing_config_is_named(self):

@@ -29,6 +29,10 @@ public:
   std::size_t logits_bytes() const override { return std::size_t{32} << 20U; }
   std::string exclusive_device() const override;
 
+  void begin_range(char const* name) override;
+  void end_range() noexcept override;
+  void record_profile(bool on) override;
+
   std::size_t bytes_in_use() const override { return bytes_in_use_; }
   std::size_t peak_bytes() const override { return peak_bytes_; }
 
