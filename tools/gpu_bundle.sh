@@ -57,7 +57,7 @@ tools/install_packages.sh build run test installs what is needed"
 unwanted='/(share/(doc|man|lintian|bash-completion|perl5|vim|emacs|aclocal)|java|fortran)/|\.(mod|java|jar|f90|inc|settings)$'
 unwanted+='|(fortran|_cpp|mpi_cxx|mpifh|usempi|java|oshmem|ompitrace|verbs|_ofi|_ucx|monitoring|psm2?'
 unwanted+='|openib|flux|jsm|gridengine|memheap|spml|sshmem|scoll|atomic_basic)[^/]*\.(so|a|la)[^/]*$'
-unwanted+='|bin/(osh|shmem|aggregate|profile2mat|mpijava)|/pmix2/(include|share/pmix/help)'
+unwanted+='|bin/(osh|shmem|aggregate|profile2mat|mpijava)|/pmix2/include'
 
 copy() {  # a path under /usr or /etc, or what stands for it there
   local path=$1 real target
@@ -140,7 +140,8 @@ export OPAL_PREFIX=${jreg_bundle} OPAL_BINDIR=${jreg_bundle}/bin OPAL_SYSCONFDIR
 export OPAL_LIBDIR=${jreg_library}/openmpi/lib OPAL_PKGLIBDIR=${jreg_library}/openmpi/lib/openmpi3
 export OPAL_INCLUDEDIR=${jreg_library}/openmpi/include OPAL_PKGINCLUDEDIR=${jreg_library}/openmpi/include/openmpi
 export OPAL_DATAROOTDIR=${jreg_bundle}/share OPAL_DATADIR=${jreg_bundle}/share OPAL_PKGDATADIR=${jreg_bundle}/share/openmpi
-export PMIX_INSTALL_PREFIX=${jreg_library}/pmix2
+export PMIX_PREFIX=${jreg_library}/pmix2 PMIX_PKGLIBDIR=${jreg_library}/pmix2/lib/pmix
+export PMIX_DATADIR=${jreg_library}/pmix2/share PMIX_PKGDATADIR=${jreg_library}/pmix2/share/pmix
 # Without ssh: all ranks on this machine.
 command -v ssh > /dev/null || export OMPI_MCA_plm=isolated
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
