@@ -131,7 +131,7 @@ corpus=build/gpu_check_data/corpus
 step_tokens() {
   mkdir -p "$(dirname "${corpus}")"
   if [[ ! -r ${corpus}_validation.idx ]]; then
-    run "${jreg}" tokenize --validation 0.1 --overwrite --output "${corpus}" README.md docs/*.md src/README.md
+    run "${jreg}" tokenize --validation 0.1 --document-bytes 1500 --overwrite --output "${corpus}" README.md docs/*.md src/README.md
   fi
 }
 
