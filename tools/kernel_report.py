@@ -2,7 +2,7 @@
 """What the compiler made of the CUDA kernels: registers, local memory, shared memory, and how many warps of a
 multiprocessor they keep busy, as a Markdown table.
 
-    tools/kernel_report.py [--build FOLDER] [--output FILE] [--cuobjdump PROGRAM] [OBJECT ...]
+    tools/kernel_report.py [--build FOLDER] [--output FILE | --document PAGE] [--cuobjdump PROGRAM] [OBJECT ...]
 
 Reads the objects of build/cuda-release with cuobjdump (CUDA's own, or that of PyPI's nvidia-cuda-cuobjdump). Where there
 is none, compiles the kernels again as compile_commands.json says and reads what ptxas tells; block sizes are then
@@ -229,6 +229,15 @@ def table(kernels):
     return "\n".join(lines) + "\n"
 
 
+def write_into(document, text):
+    begin, end = (f"<!-- kernel_report: {word} -->\n" for word in ("begin", "end"))
+    page = document.read_text()
+    if page.count(begin) != 1 or page.count(end) != 1:
+        fail(f"{document}: has no marks for the table")
+    before, rest = page.split(begin)
+    document.write_text(before + begin + text + end + rest.split(end)[1])
+
+
 def fail(text):
     print(f"kernel_report.py: {text}", file=sys.stderr)
     sys.exit(2)
@@ -238,6 +247,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "cuda-release")
     parser.add_argument("--output", type=pathlib.Path, help="write the table there instead of printing it")
+    parser.add_argument("--document", type=pathlib.Path, help="put it between the marks of this page, as docs/gpu.md")
     parser.add_argument("--cuobjdump", default=find_cuobjdump())
     parser.add_argument("objects", nargs="*", type=pathlib.Path, help="instead of those below --build")
     return parser.parse_args()
@@ -258,7 +268,9 @@ def main():
         fail(f"{options.build}: its objects hold no kernels")
     complete(kernels)
     text = table(kernels)
-    if options.output:
+    if options.document:
+        write_into(options.document, text)
+    elif options.output:
         options.output.write_text(text)
     else:
         print(text, end="")
