@@ -7,7 +7,7 @@
 #   --output    default: $OUT, else build/gpu_check
 #   --steps     of these, in this order (default: all):
 #                 device     the card, its driver, the toolkit
-#                 build      unpacks --bundle where MPI is missing; preset cuda-release for this card, program and tests
+#                 build      preset cuda-release for this card: program and tests
 #                 kernels    registers, spills, occupancy (tools/kernel_report.py)
 #                 ops        every operation on the card against the oracle
 #                 nccl       one rank: tests of the collectives, and a run with NCCL
@@ -15,8 +15,8 @@
 #                            fp32 within 1e-5, bf16 within 2e-2 (relative)
 #                 memcheck, racecheck   the operations under compute-sanitizer
 #                 bench170m, bench1b    jreg and PyTorch in turn (tools/bench_compare.sh), ratios
-#   --bundle    what tools/gpu_bundle.sh made (default: build/gpu_bundle.tar.xz)
-#   --budget    seconds for all steps (default 570); each has a limit of its own, too
+#   --bundle    what tools/gpu_bundle.sh made; where MPI is missing build/gpu_bundle.tar.xz, unpacked by step build
+#   --budget    seconds for all steps (default 570); each has a limit of its own, which grows with a larger budget
 #   --python    a python3 with numpy, h5py and torch (default: python3)
 #   --dry-run   prints what each step would run
 #   --rehearse  tries this script without a GPU: backend cpu of build/cpu-release, without the steps that need a card
@@ -30,8 +30,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 all_steps=(device build kernels ops nccl mesh memcheck racecheck bench170m bench1b)
 declare -A limits=([device]=20 [build]=300 [kernels]=40 [ops]=90 [nccl]=60 [mesh]=120 [memcheck]=90 [racecheck]=90
   [bench170m]=120 [bench1b]=180)
-skipped=77
-inside='' output=${OUT:-build/gpu_check} steps='' bundle=build/gpu_bundle.tar.xz budget=570 python=python3 mode=run
+skipped=77 usual=570
+inside='' output=${OUT:-build/gpu_check} steps='' bundle='' budget=570 python=python3 mode=run
 while (($# > 0)); do
   case $1 in
     -h | --help)
@@ -51,6 +51,7 @@ while (($# > 0)); do
   esac
 done
 [[ ${budget} =~ ^[1-9][0-9]*$ ]] || die "--budget ${budget}: give a number of seconds"
+[[ -z ${bundle} || -r ${bundle} ]] || die "--bundle ${bundle}: cannot be read"
 preset=cuda-release backend=cuda
 if [[ ${mode} == rehearse ]]; then preset=cpu-release backend=cpu; fi
 build=build/${preset}
@@ -100,8 +101,8 @@ find_nccl() {
 
 step_build() {
   local capability configure=(-DJREG_BUILD_TESTS=ON "-DJREG_PYTHON=$(command -v "${python}" || echo "${python}")")
-  if ! command -v mpicc > /dev/null && [[ -d ${unpacked} || ! -r ${bundle} ]]; then
-    echo "no mpicc here, and no --bundle ${bundle}: tools/gpu_bundle.sh makes one on a Debian machine"
+  if ! command -v mpicc > /dev/null; then
+    echo "no mpicc here, and no bundle: tools/gpu_bundle.sh makes one on a Debian machine, --bundle names it"
   fi
   if [[ ${mode} != rehearse ]]; then
     capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d .) || true
@@ -222,9 +223,14 @@ bench() {
 step_bench170m() { bench 170m 10; }
 step_bench1b() { bench 1b 5; }
 
+# Where it is given, or MPI is missing.
 use_bundle() {
-  if command -v mpicc > /dev/null; then return; fi
-  if [[ ! -d ${unpacked} && -r ${bundle} && ${mode} != dry-run ]]; then tar -C build -xf "${bundle}"; fi
+  local from=${bundle:-build/gpu_bundle.tar.xz}
+  if [[ -z ${bundle} ]] && command -v mpicc > /dev/null; then return; fi
+  if [[ ${inside} == build && -r ${from} && ${mode} != dry-run ]]; then
+    rm -rf "${unpacked}"
+    tar -C build -xf "${from}"
+  fi
   # shellcheck source=/dev/null
   if [[ -r ${unpacked}/env.sh ]]; then source "${unpacked}/env.sh"; fi
 }
@@ -272,13 +278,16 @@ write_report() {
 for step in "${chosen[@]}"; do
   begin=${SECONDS} code=0
   left=$((budget - SECONDS))
-  limit=$((limits[${step}] < left ? limits[${step}] : left))
+  limit=${limits[${step}]}
+  if ((budget > usual)); then limit=$((limit * budget / usual)); fi
+  if ((limit > left)); then limit=${left}; fi
   say "[${SECONDS} s] ${step}"
   if ((limit < 5)); then
     echo "the budget of ${budget} s is used up" > "${part}"
     code=124
   else
-    words=(--output "${output}" --bundle "${bundle}" --python "${python}" --inside "${step}")
+    words=(--output "${output}" --python "${python}" --inside "${step}")
+    if [[ -n ${bundle} ]]; then words+=(--bundle "${bundle}"); fi
     if [[ ${mode} != run ]]; then words+=("--${mode}"); fi
     timeout --kill-after=5 "${limit}" bash "tools/gpu_check.sh" "${words[@]}" > "${part}" 2>&1 < /dev/null || code=$?
   fi
