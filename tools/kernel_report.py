@@ -25,9 +25,21 @@ from dataclasses import dataclass
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# (pattern of a kernel's name as the table shows it, threads of a block or None: its launch bounds, bytes of dynamic
-# shared memory of a block). The first that fits counts.
+
+
+def tile(size, rows):
+    """Bytes of rows of a head in shared memory (attention_tile.cuh)."""
+    return rows * (2 * size + 16)
+
+
+# Kernels with dynamic shared memory, and those without launch bounds: (pattern of the name as the table shows it,
+# threads of a block or None: its launch bounds, bytes of dynamic shared memory of a block for the number in brackets).
+# The first that fits counts. The same as shared_bytes of ForwardTiles, KeyGradientTiles and QueryGradientTiles.
 LAUNCHES = [
+    (r"^forward_kernel<(\d+)", None, lambda size: tile(size, 128 + 2 * 64) + 128 * 4),
+    (r"^key_gradient_kernel<(\d+)", None, lambda size: tile(size, 2 * 128) + 2 * (2 * tile(size, 64) + 64 * 12)),
+    (r"^query_gradient_kernel<(\d+)", None, lambda size: tile(size, 2 * 128 + 4 * 4096 // size) + 128 * 12),
+    (r"^count_bins()", None, lambda _: 64 * 4),  # of the probes' histogram
 ]
 
 
@@ -211,8 +223,8 @@ def complete(kernels):
     for kernel, name in zip(kernels, names):
         kernel.name = short_name(name)
         for pattern, threads, dynamic in LAUNCHES:
-            if re.search(pattern, kernel.name):
-                kernel.threads, kernel.dynamic = threads or kernel.threads, dynamic
+            if found := re.search(pattern, kernel.name):
+                kernel.threads, kernel.dynamic = threads or kernel.threads, dynamic(int(found[1] or 0))
                 break
 
 
