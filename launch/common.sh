@@ -28,17 +28,35 @@ find_python() {
   die "no python3 with numpy and h5py; tools/install_packages.sh report installs them"
 }
 
-# The program: $JREG, or beside an installed launch/, or in the source tree's release build, or on the PATH.
+# wants_gpus CONFIG [OPTION ...]: whether a run with this config and these options, of which the last counts, is on GPUs.
+wants_gpus() {
+  local backend
+  backend=$(sed -n '/^\[run\]/,/^\[/s/^ *backend *= *\([a-z]*\).*/\1/p' "$1" | tail -n 1)
+  shift
+  while (($# > 0)); do
+    case $1 in
+      --backend | --run.backend) backend=${2:-} ;;
+      --backend=* | --run.backend=*) backend=${1#*=} ;;
+    esac
+    shift
+  done
+  [[ ${backend} == cuda ]]
+}
+
+# find_jreg [cpu|cuda]: the program: $JREG, or beside an installed launch/, or in the source tree's release builds, for
+# cuda the one with CUDA first, or on the PATH.
 find_jreg() {
-  local home candidate
+  local home candidate builds=(cpu-release cuda-release)
   home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-  for candidate in "${JREG:-}" "${home}/../../bin/jreg" "${home}/build/cpu-release/bin/jreg" "$(command -v jreg || true)"; do
+  if [[ ${1:-cpu} == cuda ]]; then builds=(cuda-release cpu-release); fi
+  for candidate in "${JREG:-}" "${home}/../../bin/jreg" "${builds[@]/#/${home}/build/}" "$(command -v jreg || true)"; do
+    if [[ ${candidate} == "${home}"/build/* ]]; then candidate+=/bin/jreg; fi
     if [[ -n ${candidate} && -x ${candidate} ]]; then
       realpath "${candidate}"
       return
     fi
   done
-  die "no jreg: build it (cmake --preset cpu-release && cmake --build --preset cpu-release) or set JREG"
+  die "no jreg: build it (cmake --preset ${builds[0]} && cmake --build --preset ${builds[0]}) or set JREG"
 }
 
 # Open MPI refuses to start as root unless told twice that it is meant.

@@ -13,7 +13,11 @@
 #   --retry-delay S    seconds before the first of them, doubled each time up to 300 (default 10)
 #
 # SIGTERM, SIGINT, SIGHUP or SIGUSR1 to this script ends the run with a checkpoint and exit code 85, a third one at once.
-# Forwarded to the ranks: PATH, LD_LIBRARY_PATH, and what begins with JREG_, OMP_, NCCL_ or UCX_.
+# Forwarded to the ranks: PATH, LD_LIBRARY_PATH, and what begins with JREG_, OMP_, CUDA_, NCCL_ or UCX_.
+#
+# With --run.backend cuda, there or in CONFIG, build/cuda-release comes before build/cpu-release; give a rank for each GPU:
+# -n GPUS, or --per-node GPUS. A rank takes the GPU of its number on its host, of those that CUDA_VISIBLE_DEVICES leaves.
+# Where NCCL cannot find its way, NCCL_DEBUG=INFO tells what it tries, NCCL_SOCKET_IFNAME=NAME names the network.
 # Exit code: that of jreg; 137 where a rank was killed; 75 where a host was lost.
 set -euo pipefail
 # shellcheck source=common.sh
@@ -61,7 +65,7 @@ positive() { [[ $1 =~ ^[1-9][0-9]*$ ]]; }
 [[ ${delay} =~ ^[0-9]+$ ]] || die "--retry-delay ${delay}: must be a number of seconds"
 [[ -r ${config} ]] || die "${config}: cannot be read"
 command -v mpirun > /dev/null || die "no mpirun; tools/install_packages.sh run installs it"
-jreg=$(find_jreg)
+if wants_gpus "${config}" "$@"; then jreg=$(find_jreg cuda); else jreg=$(find_jreg); fi
 
 # A host that is gone without a word: mpirun asks after 60 s of silence, six times, and gives up after 120 s.
 export OMPI_MCA_oob_tcp_keepalive_time=${OMPI_MCA_oob_tcp_keepalive_time:-60}
@@ -138,7 +142,7 @@ export OMP_NUM_THREADS=${threads}
 if [[ -t 1 ]]; then export JREG_LIVE=1; else export JREG_LIVE=0; fi
 while read -r name; do
   launch+=(-x "${name}")
-done < <(compgen -e | grep -E '^(PATH|LD_LIBRARY_PATH|(JREG|OMP|NCCL|UCX)_.*)$')
+done < <(compgen -e | grep -E '^(PATH|LD_LIBRARY_PATH|(JREG|OMP|CUDA|NCCL|UCX)_.*)$')
 
 # Signals ask the ranks for a checkpoint; SIGTERM to mpirun itself would leave them seconds. In a session of its own
 # mpirun does not see what a terminal sends to this script's group.

@@ -4,7 +4,9 @@
 #   slurm/train.sh CONFIG [--section.key value ...]
 #
 # Ranks per node: --ntasks-per-node where that was asked for, else one per GPU, else one per --cpus-per-task, else one.
-# A rank's threads are its share of the node's cores. sbatch --gpus-per-node=0 trains on processors.
+# A rank's threads are its share of the node's cores. With GPUs the backend is cuda, unless an option says otherwise, and
+# the program that of build/cuda-release where it is there; a rank takes the GPU of its number on its node.
+# sbatch --gpus-per-node=0 trains on processors.
 #
 # How it ends:  0     done
 #               85    checkpointed on SIGUSR1, before the time limit: the job is put back into the queue
@@ -16,6 +18,8 @@
 #   JREG_DATA      what jreg tokenize --output was given; --data.train and --data.sources beat it
 #   JREG_HOME      the folder of slurm/, launch/ and configs/; else that of sbatch
 #   JREG           the program, where it is neither built there nor on the PATH
+#   NCCL_*, UCX_*  reach the ranks. Where NCCL cannot find its way, NCCL_DEBUG=INFO tells what it tries,
+#                  NCCL_SOCKET_IFNAME and NCCL_IB_HCA name the network
 #   JREG_LAUNCHER  srun or mpirun; else srun where Slurm has PMIx
 #   JREG_RETRIES   starts in a row without a new checkpoint after which a job is not put back (5)
 #   JREG_DELAY     seconds in the queue after a failure (60), doubled with each start in a row without a new checkpoint
@@ -103,7 +107,7 @@ choose_launcher() {
       reason="this Slurm has no PMIx"
     fi
   fi
-  local ranks=$((nodes * per_node))
+  local name ranks=$((nodes * per_node))
   export OMP_NUM_THREADS=${threads} JREG_LIVE=0  # mpirun's ranks see a pseudo-terminal whatever the log is
   case ${launcher} in
     srun)
@@ -118,6 +122,7 @@ choose_launcher() {
       launch=(mpirun -q -n "${ranks}" --map-by "ppr:${per_node}:node:PE=${threads}" --bind-to core -x OMP_NUM_THREADS
         -x JREG_LIVE)
       if [[ -n ${LD_LIBRARY_PATH:-} ]]; then launch+=(-x LD_LIBRARY_PATH); fi
+      while read -r name; do launch+=(-x "${name}"); done < <(compgen -e | grep -E '^(NCCL|UCX)_' || true)
       # Seconds for a checkpoint after scancel, instead of one. Ends with another code than 0 take as much longer.
       export OMPI_MCA_odls_base_sigkill_timeout=${OMPI_MCA_odls_base_sigkill_timeout:-30}
       ;;
@@ -281,7 +286,7 @@ main() {
   [[ -r ${config} ]] || die "${config}: cannot be read"
   read_allocation
   choose_launcher
-  jreg=$(find_jreg)
+  if ((gpus > 0)); then jreg=$(find_jreg cuda); else jreg=$(find_jreg); fi
   allow_root
   choose_arguments
   begun_at=$(newest_checkpoint)

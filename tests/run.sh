@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds and runs the tests.
 #   tests/run.sh                 the quick ones
-#   tests/run.sh --all           all, and again under AddressSanitizer and UndefinedBehaviorSanitizer, and fuzzing
+#   tests/run.sh --all           all, and again under AddressSanitizer and UndefinedBehaviorSanitizer, and fuzzing;
+#                                where CUDA's nvcc is, also the build with CUDA, and its backend on a software device
 #   tests/run.sh --preset NAME   with another preset than cpu-release
-# With CI=true a test that cannot run here for want of a tool fails.
+# tools/gpu_check.sh tests on a GPU. With CI=true a test that cannot run here for want of a tool fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -23,11 +24,16 @@ while (($# > 0)); do
   shift
 done
 
-build() {
-  local arguments=(-DJREG_BUILD_TESTS=ON)
-  if command -v ccache > /dev/null; then arguments+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
-  cmake --preset "$1" "${arguments[@]}" > "build/$1.configure.log" || { cat "build/$1.configure.log" && return 1; }
-  cmake --build --preset "$1"
+build() {  # PRESET [TARGET ...]
+  local arguments=(-DJREG_BUILD_TESTS=ON) preset=$1
+  if command -v ccache > /dev/null; then
+    arguments+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+    if [[ ${preset} == cuda-release ]]; then arguments+=(-DCMAKE_CUDA_COMPILER_LAUNCHER=ccache); fi
+  fi
+  cmake --preset "${preset}" "${arguments[@]}" > "build/${preset}.configure.log" \
+    || { cat "build/${preset}.configure.log" && return 1; }
+  shift
+  cmake --build --preset "${preset}" ${1:+--target "$@"}
 }
 check() { ctest --preset "$@" --parallel "$(env -u OMP_NUM_THREADS nproc)"; }
 
@@ -39,10 +45,20 @@ if [[ ${all} == false ]]; then
   exit
 fi
 
+# What answers for the CUDA backend on the software device; the rest of the tests is the same as without it.
+cuda_targets=(jreg test_emulation test_backend test_collective)
+cuda_tests='^(emulation|backend|collective)'
+
 # All that is to be built comes first, so that what does not compile is known soon.
 fuzz=false
 if command -v clang++-16 > /dev/null || [[ ${CI:-} == true ]]; then fuzz=true; fi
 build cpu-asan
+cuda=false
+if command -v nvcc > /dev/null; then
+  cuda=true
+  build cuda-release jreg
+  build cuda-emulation "${cuda_targets[@]}"
+fi
 if [[ ${fuzz} == true ]]; then build cpu-fuzz; fi
 
 failed=0
@@ -52,6 +68,14 @@ if [[ ${fuzz} == true ]]; then
   check cpu-fuzz || { failed=$? && echo "tests/run.sh: tests of preset cpu-fuzz failed, see above" >&2; }
 else
   echo "tests/run.sh: skipped fuzzing: clang++-16 is not installed" >&2
+fi
+if [[ ${cuda} == true ]]; then
+  check cuda-release --tests-regex '^program_cuda_build$' \
+    || { failed=$? && echo "tests/run.sh: tests of preset cuda-release failed, see above" >&2; }
+  check cuda-emulation --tests-regex "${cuda_tests}" \
+    || { failed=$? && echo "tests/run.sh: tests of preset cuda-emulation failed, see above" >&2; }
+else
+  echo "tests/run.sh: skipped the builds with CUDA: nvcc is not installed" >&2
 fi
 check "${preset}" || failed=$?
 exit "${failed}"

@@ -2,13 +2,20 @@
 """Times training updates of the same Llama in PyTorch, tuned as well as PyTorch goes on this machine, without and with
 JREG in turn: the peer that `jreg train --benchmark` is compared with (tools/bench_compare.sh).
 
-    tools/bench_torch.py --shape A|B|tiny [--precision fp32|bf16] [--threads N] [--steps N] [--compile]
+    tools/bench_torch.py --shape A|B|170m|1b|tiny [--precision fp32|bf16] [--threads N] [--steps N] [--compile]
+    tools/bench_torch.py --shape 170m|1b --device cuda [--micro-batch N] [--attention flash|efficient|cudnn|math]
 
 Shapes: A = hidden 256, 8 layers, ffn 688; B = hidden 512, 12 layers, ffn 1376; both 8/4 heads, vocabulary 8192,
-8 sequences of 256. The same work as an update of ours: forward, cross entropy, backward, clipping, AdamW with decay on
+8 sequences of 256. 170m = hidden 768, 12 layers, 12/12 heads, ffn 3072; 1b (1.1 B parameters) = hidden 2048, 22 layers,
+32/4 heads, ffn 5632; both vocabulary 32000, 8 sequences of 2048. The same work as an update of ours: forward, cross entropy, backward, clipping, AdamW with decay on
 matrices. Three kinds: plain; jreg naive, the penalty written with cosine_similarity; jreg function, one autograd
 function with the exact gradient. Works from PyTorch 1.13 on; takes scaled_dot_product_attention, rms_norm and fused
 AdamW where it has them. bf16 is autocast over fp32 weights.
+
+On a GPU (PyTorch 2.5 or later; bf16 by default): blocks, head and penalties through torch.compile, activations and the
+residual stream in bf16 over fp32 weights, the attention that is fastest at this shape of all that PyTorch has there
+(each is timed first, with grouped heads as they are and repeated), fused AdamW. Updates are timed with events on the
+GPU while the host runs ahead; memory is the most that tensors held.
 
 Before PyTorch is loaded the environment is set to what makes it fast, unless it sets the same variables itself:
 AVX-512 in OpenBLAS and ATen, OpenBLAS on OpenMP's threads where Debian's libopenblas0-openmp is installed (the plain
@@ -46,12 +53,19 @@ def tuned_environment(environment, threads):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, required=True)
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="fp32 on the cpu, bf16 on cuda")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--steps", type=int, default=10, help="updates of each kind that are timed, after two that are not")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the model and its loss (PyTorch 2)")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction,
+                        help="torch.compile the model; on cuda, the default there, each block, the head, the penalties")
+    parser.add_argument("--attention", choices=ATTENTIONS, help="on cuda: this one, rather than the fastest")
     parser.add_argument("--micro-batch", type=int, default=0, help="sequences at a time; 0: all")
-    return parser.parse_args()
+    options = parser.parse_args()
+    on_gpu = options.device == "cuda"
+    options.precision = options.precision or ("bf16" if on_gpu else "fp32")
+    options.compile = on_gpu if options.compile is None else options.compile
+    return options
 
 
 @dataclass(frozen=True)
@@ -79,17 +93,24 @@ class Shape:
 SHAPES = {
     "A": Shape(8, 256, 8, 4, 32, 688, 8192, 256, 8),
     "B": Shape(12, 512, 8, 4, 64, 1376, 8192, 256, 8),
+    "170m": Shape(12, 768, 12, 12, 64, 3072, 32000, 2048, 8),
+    "1b": Shape(22, 2048, 32, 4, 64, 5632, 32000, 2048, 8),
     "tiny": Shape(3, 32, 4, 2, 8, 48, 96, 16, 4),
 }
+ATTENTIONS = ("flash", "efficient", "cudnn", "math")  # those of bench_gpu, which needs PyTorch
 
 if __name__ == "__main__":
     OPTIONS = parse_arguments()
-    if os.environ.get(TUNED) is None:
+    if OPTIONS.device == "cuda":
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    elif os.environ.get(TUNED) is None:
         os.execve(sys.executable, [sys.executable, *sys.argv],
                   {**os.environ, **tuned_environment(os.environ, OPTIONS.threads), TUNED: "1"})
 
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
+
+import bench_gpu  # noqa: E402
 
 
 def memory(entry):
@@ -101,6 +122,11 @@ def memory(entry):
 BYTES_AT_IMPORT = memory("VmRSS")
 HAS_ATTENTION = hasattr(F, "scaled_dot_product_attention")
 TINY_NORM = 1e-12
+
+
+def linear(x, matrix):
+    """x matrix^T; on a GPU in the type of x, elsewhere in the one that autocast takes."""
+    return F.linear(x, matrix.to(x.dtype) if x.is_cuda else matrix)
 
 
 def rms_norm(x, gain, eps):
@@ -125,9 +151,9 @@ def causal_attention(query, key, value):
 
 
 class Block(torch.nn.Module):
-    def __init__(self, shape):
+    def __init__(self, shape, attend):
         super().__init__()
-        self.shape = shape
+        self.shape, self.attend = shape, attend
         query, key = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
 
         def matrix(rows, columns):
@@ -144,25 +170,25 @@ class Block(torch.nn.Module):
         shape = self.shape
         batch, sequence, _ = state.shape
         normed = rms_norm(state, self.attention_norm, shape.norm_eps)
-        qkv = F.linear(normed, self.qkv).view(batch, sequence, -1, shape.head_size).transpose(1, 2)
+        qkv = linear(normed, self.qkv).view(batch, sequence, -1, shape.head_size).transpose(1, 2)
         turned, value = qkv.split((shape.heads + shape.kv_heads, shape.kv_heads), 1)
         first, second = turned.chunk(2, -1)
         cosine, sine = cosine.to(qkv.dtype), sine.to(qkv.dtype)
         turned = torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1)
-        mixed = causal_attention(*turned.split((shape.heads, shape.kv_heads), 1), value)
-        state = state + F.linear(mixed.transpose(1, 2).reshape(batch, sequence, -1), self.output)
-        gate, up = F.linear(rms_norm(state, self.mlp_norm, shape.norm_eps), self.gate_up).chunk(2, -1)
-        return state + F.linear(F.silu(gate) * up, self.down)
+        mixed = self.attend(*turned.split((shape.heads, shape.kv_heads), 1), value)
+        state = state + linear(mixed.transpose(1, 2).reshape(batch, sequence, -1), self.output)
+        gate, up = linear(rms_norm(state, self.mlp_norm, shape.norm_eps), self.gate_up).chunk(2, -1)
+        return state + linear(F.silu(gate) * up, self.down)
 
 
 class Llama(torch.nn.Module):
-    """LlamaForCausalLM with query, key, value and gate, up as one matrix each."""
+    """LlamaForCausalLM with query, key, value and gate, up as one matrix each; hidden states of the type `activations`."""
 
-    def __init__(self, shape):
+    def __init__(self, shape, attend=causal_attention, activations=None):
         super().__init__()
-        self.shape = shape
+        self.shape, self.activations = shape, activations
         self.embedding = torch.nn.Parameter(torch.randn(shape.vocab, shape.hidden) * 0.02)
-        self.blocks = torch.nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.blocks = torch.nn.ModuleList(Block(shape, attend) for _ in range(shape.layers))
         self.final_norm = torch.nn.Parameter(torch.ones(shape.hidden))
         self.head = None if shape.tie_embeddings else torch.nn.Parameter(torch.randn(shape.vocab, shape.hidden) * 0.02)
         frequency = shape.rope_theta ** (-torch.arange(0, shape.head_size, 2, dtype=torch.float64) / shape.head_size)
@@ -172,13 +198,16 @@ class Llama(torch.nn.Module):
 
     def forward(self, tokens, targets):
         """tokens, targets (B, S) -> (mean cross entropy, hidden states h_0 .. h_L)."""
-        states = [F.embedding(tokens, self.embedding)]
+        states = [F.embedding(tokens, self.embedding).to(self.activations or self.embedding.dtype)]
         for block in self.blocks:
             states.append(block(states[-1], self.cosine, self.sine))
-        normed = rms_norm(states[-1], self.final_norm, self.shape.norm_eps)
-        logits = F.linear(normed, self.embedding if self.head is None else self.head)
-        loss = F.cross_entropy(logits.flatten(0, 1).to(self.embedding.dtype), targets.flatten())
-        return loss, states
+        return self.loss(states[-1], targets), states
+
+    def loss(self, state, targets):
+        """Mean cross entropy after the last hidden state."""
+        normed = rms_norm(state, self.final_norm, self.shape.norm_eps)
+        logits = linear(normed, self.embedding if self.head is None else self.head)
+        return F.cross_entropy(logits.flatten(0, 1).to(self.embedding.dtype), targets.flatten())
 
     def parts(self):
         """[(Hugging Face's names, parameter)]: a joined matrix has several names, in the order of its rows."""
@@ -199,27 +228,44 @@ class Llama(torch.nn.Module):
                 parameter.copy_(torch.cat([weights[name] for name in names]))
 
 
+def wide(x):
+    """bf16 would lose a small displacement."""
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
+def displacement_forward(start, end):
+    start, end = wide(start), wide(end)
+    lengths = start.norm(dim=-1, keepdim=True).clamp(min=TINY_NORM), end.norm(dim=-1, keepdim=True).clamp(min=TINY_NORM)
+    cosine = (start * end).sum(-1, keepdim=True) / (lengths[0] * lengths[1])
+    return (1 - cosine.mean()) / 2, cosine, *lengths
+
+
+def displacement_backward(gradient, first, second, cosine, start_length, end_length):
+    start, end = wide(first), wide(second)
+    scale = -gradient / (2 * cosine.numel())
+    across = scale / (start_length * end_length)
+    return (torch.addcmul(across * end, start, scale * cosine / start_length.square(), value=-1).to(first.dtype),
+            torch.addcmul(across * start, end, scale * cosine / end_length.square(), value=-1).to(first.dtype))
+
+
 class Displacement(torch.autograd.Function):
     """Psi = mean over tokens of (1 - cos(h_{l-1}, h_l)) / 2 with its gradient written out."""
 
+    calls = displacement_forward, displacement_backward
+
     @staticmethod
     def forward(ctx, start, end):
-        lengths = start.norm(dim=-1, keepdim=True).clamp(min=TINY_NORM), end.norm(dim=-1, keepdim=True).clamp(min=TINY_NORM)
-        cosine = (start * end).sum(-1, keepdim=True) / (lengths[0] * lengths[1])
-        ctx.save_for_backward(start, end, cosine, *lengths)
-        return (1 - cosine.mean()) / 2
+        value, *kept = Displacement.calls[0](start, end)
+        ctx.save_for_backward(start, end, *kept)
+        return value
 
     @staticmethod
     def backward(ctx, gradient):
-        start, end, cosine, start_length, end_length = ctx.saved_tensors
-        scale = -gradient / (2 * cosine.numel())
-        across = scale / (start_length * end_length)
-        return (torch.addcmul(across * end, start, scale * cosine / start_length.square(), value=-1),
-                torch.addcmul(across * start, end, scale * cosine / end_length.square(), value=-1))
+        return Displacement.calls[1](gradient, *ctx.saved_tensors)
 
 
 def naive_displacement(start, end):
-    return (1 - F.cosine_similarity(start, end, dim=-1)).mean() / 2
+    return (1 - F.cosine_similarity(wide(start), wide(end), dim=-1)).mean() / 2
 
 
 def penalty(states, displacement):
@@ -230,6 +276,7 @@ def penalty(states, displacement):
 
 
 KINDS = {"plain": None, "jreg naive": naive_displacement, "jreg function": Displacement.apply}
+WARM_UP = 2  # updates of each kind
 
 
 def make_adamw(model):
@@ -249,18 +296,35 @@ class Trainer:
         torch.manual_seed(1)
         self.shape = SHAPES[options.shape]
         self.micro_batch = options.micro_batch or self.shape.batch
-        self.model = Llama(self.shape)
-        self.forward = torch.compile(self.model) if options.compile else self.model
         self.bf16 = options.precision == "bf16"
+        self.device = torch.device(options.device)
+        self.autocast = self.bf16 and options.device == "cpu"
+        self.kinds, self.notes = dict(KINDS), []
+        if options.device == "cuda":
+            self.prepare_gpu(options)
+        else:
+            self.model = Llama(self.shape)
+            self.forward = torch.compile(self.model) if options.compile else self.model
         self.adamw, self.adamw_kind = make_adamw(self.model)
-        self.generator = torch.Generator().manual_seed(1)
+        self.generator = torch.Generator(self.device).manual_seed(1)
+
+    def prepare_gpu(self, options):
+        activations = torch.bfloat16 if self.bf16 else torch.float32
+        attend, self.notes = bench_gpu.choose_attention(self.shape, self.micro_batch, activations, options.attention,
+                                                        self.device)
+        self.model = self.forward = Llama(self.shape, attend, activations).to(self.device)
+        if options.compile:
+            bench_gpu.compile_parts(self.model)
+            self.kinds["jreg naive"] = torch.compile(naive_displacement)
+            Displacement.calls = tuple(map(torch.compile, (displacement_forward, displacement_backward)))
 
     def update(self, displacement):
         shape = self.shape
-        tokens = torch.randint(0, shape.vocab, (shape.batch, shape.sequence + 1), generator=self.generator)
+        tokens = torch.randint(0, shape.vocab, (shape.batch, shape.sequence + 1), generator=self.generator,
+                               device=self.device)
         self.adamw.zero_grad(set_to_none=True)
         for part in tokens.split(self.micro_batch):
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
                 loss, states = self.forward(part[:, :-1].contiguous(), part[:, 1:].contiguous())
             if displacement is not None:
                 loss = loss + 0.1 * penalty(states, displacement)
@@ -284,15 +348,16 @@ def quantile(values, share):
     return sorted(values)[round(share * (len(values) - 1))]
 
 
-def print_report(trainer, seconds, rate, peak, options):
+def print_report(trainer, seconds, rate, memory_line, options):
     shape, flop = trainer.shape, trainer.shape.model_flop()
     attention = "scaled_dot_product_attention" if HAS_ATTENTION else "products and softmax"
-    print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads, {options.precision}, {attention}, "
+    where = f"{torch.get_num_threads()} threads" if options.device == "cpu" else bench_gpu.description()
+    print(f"PyTorch {torch.__version__}, {where}, {options.precision}, {attention}, "
           f"{trainer.adamw_kind} AdamW{', compiled' * options.compile}")
+    print(*trainer.notes, sep="\n", end="\n" * bool(trainer.notes))
     print(f"{sum(p.numel() for p in trainer.model.parameters())} parameters, {shape.batch * shape.sequence} tokens and "
           f"{flop / 1e9:.1f} model GFLOP an update, {options.steps} updates of each kind")
-    print(f"matrix product rate in this run: {rate / 1e9:.1f} GFLOP/s; peak resident {peak / 1e6:.1f} MB, "
-          f"{(peak - BYTES_AT_IMPORT) / 1e6:.1f} MB above import\n")
+    print(f"matrix product rate in this run: {rate / 1e9:.1f} GFLOP/s; {memory_line}\n")
     print(f"{'':<24}{'median ms':>10}{'min ms':>10}{'10% ms':>10}{'90% ms':>10}{'tokens/s':>12}{'GFLOP/s':>11}"
           f"{'of products':>12}{'overhead':>11}")
     for kind, times in seconds.items():
@@ -303,22 +368,32 @@ def print_report(trainer, seconds, rate, peak, options):
               f"{flop / median / 1e9:>11.1f}{100 * flop / median / rate:>11.1f}%{100 * overhead:>10.2f}%")
 
 
-def main():
-    torch.set_num_threads(OPTIONS.threads)
-    trainer = Trainer(OPTIONS)
-    seconds = {kind: [] for kind in KINDS}
+def measure(trainer, steps):
+    """({kind: seconds}, FLOP/s of products, what memory was taken) on the processor."""
+    seconds = {kind: [] for kind in trainer.kinds}
     rate, peak = 0.0, 0
-    for step in range(2 + OPTIONS.steps):
-        for kind, displacement in KINDS.items():
+    for step in range(WARM_UP + steps):
+        for kind, displacement in trainer.kinds.items():
             begin = time.perf_counter()
             trainer.update(displacement)
-            if step >= 2:
+            if step >= WARM_UP:
                 seconds[kind].append(time.perf_counter() - begin)
             if step == 0 and kind == "plain":
                 trainer.update(None)  # the optimizer's state is there from the first update on
                 peak = memory("VmHWM")
         rate = max(rate, matrix_product_rate(torch.bfloat16 if trainer.bf16 else torch.float32))
-    print_report(trainer, seconds, rate, peak, OPTIONS)
+    return seconds, rate, f"peak resident {peak / 1e6:.1f} MB, {(peak - BYTES_AT_IMPORT) / 1e6:.1f} MB above import"
+
+
+def main():
+    if OPTIONS.device == "cuda" and not bench_gpu.is_there():
+        print(f"bench_torch.py: --device cuda: PyTorch {torch.__version__} sees no GPU here", file=sys.stderr)
+        sys.exit(2)
+    torch.set_num_threads(OPTIONS.threads)
+    trainer = Trainer(OPTIONS)
+    work = measure if OPTIONS.device == "cpu" else bench_gpu.measure
+    seconds, rate, memory_line = work(trainer, OPTIONS.steps)
+    print_report(trainer, seconds, rate, memory_line, OPTIONS)
 
 
 if __name__ == "__main__":

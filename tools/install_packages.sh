@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the packages of tools/packages.txt that are missing; of the sections named, or of all.
-#   tools/install_packages.sh [build] [run] [report] [corpus] [benchmark] [test]
+#   tools/install_packages.sh [build] [run] [report] [corpus] [benchmark] [bundle] [test]
 set -euo pipefail
 
 list="$(dirname "${BASH_SOURCE[0]}")/packages.txt"

@@ -10,8 +10,8 @@ file=docs/scaling.md
   cat <<'TEXT'
 # Scaling from 1 to 1024 GPUs: predictions, not measurements
 
-No GPU has run any of this: this version of `jreg` has no CUDA backend yet. The tables are what `jreg plan` predicts for
-the planned one, on nodes of 8 H100 SXM with 80 GB, NVLink within a node and 8 x 400 Gbit/s InfiniBand between nodes.
+No GPU has run any of this: the CUDA backend has been timed on none yet. The tables are what `jreg plan` predicts for
+it, on nodes of 8 H100 SXM with 80 GB, NVLink within a node and 8 x 400 Gbit/s InfiniBand between nodes.
 `tools/scaling_tables.sh` writes this page; each table is one call of `jreg plan --scaling`, named above it.
 
 What is exact: memory per rank, the operations of an update and the bytes that each rank sends are those of the

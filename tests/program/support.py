@@ -2,6 +2,7 @@
 
 The environment names the program in JREG; OMPI_* and OMP_NUM_THREADS are set by ctest.
 """
+import concurrent.futures
 import os
 import pathlib
 import shutil
@@ -60,6 +61,16 @@ def arguments_of(options):
     for name, value in options.items():
         words += [f"--{name}", str(value).lower() if isinstance(value, bool) else str(value)]
     return words
+
+
+def in_parallel(test, cases, work, workers=4):
+    """work(number, case) for each case, some at once, since runs on ranks wait more than they compute; each that fails
+    is told as a sub-test. What works at once needs names of its own: the number is there for that."""
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(work, number, case) for number, case in enumerate(cases)]
+        for case, future in zip(cases, futures):
+            with test.subTest(case=case):
+                future.result()
 
 
 class ProgramTest(unittest.TestCase):

@@ -102,12 +102,12 @@ class Faults(support.ProgramTest):
     def whole(self):
         return self.train("whole", ranks=self.ranks, **CHANGES)
 
-    def run_with(self, fail, check):
-        """A new run in run/ with a fail point."""
-        shutil.rmtree(self.folder / "run", ignore_errors=True)
-        options = self.options("run", **CHANGES)
-        result = self.jreg("train", *options, ranks=self.ranks, check=check, fail=fail)
-        return self.folder / "run", result
+    def run_with(self, fail, check, number=0):
+        """A new run in NUMBER/run with a fail point."""
+        name = f"{number}/run"
+        (self.folder / str(number)).mkdir(exist_ok=True)
+        result = self.jreg("train", *self.options(name, **CHANGES), ranks=self.ranks, check=check, fail=fail)
+        return self.folder / name, result
 
     def assert_goes_on(self, run, whole):
         """Nothing partial looks complete; resumed, the run comes to the same end and leaves nothing behind."""
@@ -116,50 +116,63 @@ class Faults(support.ProgramTest):
         if (run / "dynamics.h5").exists():
             self.assertEqual(len(set(support.read_columns(run)["train/step"].tolist())),
                              len(support.read_columns(run)["train/step"]))
-        self.jreg("train", *self.options("run", **CHANGES), "--resume", "auto", ranks=self.ranks)
+        name = run.relative_to(self.folder)
+        self.jreg("train", *self.options(name, **CHANGES), "--resume", "auto", ranks=self.ranks)
         self.assertEqual(support.differences_of_runs(whole, run), [])
         self.assertEqual(sorted(path.name for path in (run / "checkpoints").iterdir()), ["latest", "step_00000006"])
+        shutil.rmtree(run)
 
     def test_a_save_killed_at_any_edge_leaves_the_old_or_the_new_checkpoint(self):
         whole = self.whole()
-        for edge, complete in SAVE_EDGES:
-            with self.subTest(edge=edge):
-                run, _ = self.run_with(f"{edge} kill", KILLED)
-                self.assertEqual(NEW in steps_of(run), complete)
-                if not complete or "trash" not in edge:
-                    self.assertIn("step_00000002", steps_of(run))
-                self.assert_goes_on(run, whole)
+
+        def check(number, case):
+            edge, complete = case
+            run, _ = self.run_with(f"{edge} kill", KILLED, number)
+            self.assertEqual(NEW in steps_of(run), complete)
+            if not complete or "trash" not in edge:
+                self.assertIn("step_00000002", steps_of(run))
+            self.assert_goes_on(run, whole)
+
+        support.in_parallel(self, SAVE_EDGES, check)
 
     def test_a_run_killed_while_it_writes_its_records_goes_on(self):
         whole = self.whole()
-        for edge in RECORD_EDGES:
-            with self.subTest(edge=edge):
-                run, _ = self.run_with(f"{edge} rank=0 kill", KILLED)
-                self.assert_goes_on(run, whole)
+
+        def check(number, edge):
+            run, _ = self.run_with(f"{edge} rank=0 kill", KILLED, number)
+            self.assert_goes_on(run, whole)
+
+        support.in_parallel(self, RECORD_EDGES, check)
 
     def test_a_refused_save_is_told_and_the_old_checkpoint_stays(self):
         whole = self.whole()
-        for edge, error, path in REFUSALS:
-            with self.subTest(edge=edge, error=error):
-                run, result = self.run_with(f"before {edge} {error}", 74)
-                self.assert_error(result, path, TEXTS[error])
-                self.assertEqual(processes_of(run), [])
-                names = {path.name for path in (run / "checkpoints").iterdir()}
-                self.assertLessEqual({"latest", "step_00000002"}, names)
-                self.assertLessEqual(names, {"latest", "step_00000002", NEW})
-                self.assert_goes_on(run, whole)
+
+        def check(number, case):
+            edge, error, path = case
+            run, result = self.run_with(f"before {edge} {error}", 74, number)
+            self.assert_error(result, path, TEXTS[error])
+            self.assertEqual(processes_of(run), [])
+            names = {path.name for path in (run / "checkpoints").iterdir()}
+            self.assertLessEqual({"latest", "step_00000002"}, names)
+            self.assertLessEqual(names, {"latest", "step_00000002", NEW})
+            self.assert_goes_on(run, whole)
+
+        support.in_parallel(self, REFUSALS, check)
 
     def test_refused_records_end_the_run_and_it_goes_on(self):
         whole = self.whole()
-        for edge, error, path in (("write dynamics.h5 count=60", "ENOSPC", "dynamics.h5"),
-                                  ("write log.jsonl count=5", "EIO", "log.jsonl"),
-                                  ("rename dynamics.h5", "EIO", "dynamics.h5"),
-                                  ("create config.cfg.tmp", "EDQUOT", "config.cfg")):
-            with self.subTest(edge=edge, error=error):
-                run, result = self.run_with(f"before {edge} {error}", 74)
-                self.assert_error(result, path, TEXTS[error])
-                self.assertEqual(processes_of(run), [])
-                self.assert_goes_on(run, whole)
+
+        def check(number, case):
+            edge, error, path = case
+            run, result = self.run_with(f"before {edge} {error}", 74, number)
+            self.assert_error(result, path, TEXTS[error])
+            self.assertEqual(processes_of(run), [])
+            self.assert_goes_on(run, whole)
+
+        support.in_parallel(self, (("write dynamics.h5 count=60", "ENOSPC", "dynamics.h5"),
+                                   ("write log.jsonl count=5", "EIO", "log.jsonl"),
+                                   ("rename dynamics.h5", "EIO", "dynamics.h5"),
+                                   ("create config.cfg.tmp", "EDQUOT", "config.cfg")), check)
 
     def test_an_old_checkpoint_that_cannot_be_removed_does_not_end_the_run(self):
         run, result = self.run_with(f"before rename {TRASH} EIO", 0)
@@ -173,22 +186,25 @@ class Faults(support.ProgramTest):
         self.ranks = None
         whole = self.whole()
         first = self.train("first", "--stop-at", "2", **CHANGES)
-        run = self.folder / "run"
-        for call, path, stride, least in (("*", "checkpoints/*", 1, 8), ("[!w]*", "checkpoints/*/*", 1, 10),
-                                          ("write", "checkpoints/*/*", 10, 5)):
+
+        def check(number, case):
+            call, path, stride, least = case
+            run = self.folder / str(number) / "run"
             for count in itertools.count(1, stride):
                 shutil.rmtree(run, ignore_errors=True)
                 shutil.copytree(first, run)
                 edge = f"before {call} {path} count={count}"
-                result = self.jreg("train", *self.options("run", **CHANGES), "--resume", "auto", "--stop-at", "4",
+                result = self.jreg("train", *self.options(run, **CHANGES), "--resume", "auto", "--stop-at", "4",
                                    check=None, fail=f"{edge} kill")
                 if result.returncode == 0:  # there are fewer calls
                     break
-                with self.subTest(edge=edge):
-                    self.assertEqual(result.returncode, -9, result.stderr)
-                    self.assert_goes_on(run, whole)
+                self.assertEqual(result.returncode, -9, f"{edge}: {result.stderr}")
+                self.assert_goes_on(run, whole)
             print(f"{call} {path}: calls 1 to {count - stride}")
             self.assertGreater(count, least * stride)
+
+        support.in_parallel(self, (("*", "checkpoints/*", 1, 8), ("[!w]*", "checkpoints/*/*", 1, 10),
+                                   ("write", "checkpoints/*/*", 10, 5)), check)
 
 
 if __name__ == "__main__":

@@ -26,16 +26,18 @@ POINTS = [
 
 
 class IoErrors(support.ProgramTest):
-    rounds, seconds = 2, 20
-    start = 6  # seconds until a run has begun
+    rounds, seconds = 2, 40
+    start = 10  # seconds until a run has begun
 
-    def run_with(self, point, probability):
-        """A new run in run/ in which `point` fails; returns exit code and what it printed."""
+    def run_with(self, name, point, probability):
+        """A new run `name` in which `point` fails; returns exit code and what it printed."""
+        run = self.folder / name
+        run.parent.mkdir(exist_ok=True)
         command = ["mpirun", "-q", "-n", str(RANKS), "fiu-run", "-x", "-f", "", "-c",
                    f"enable_random name={point},probability={probability},failinfo={errno.EIO}", support.JREG, "train",
-                   *self.options("run", **CHANGES)]
+                   *self.options(name, **CHANGES)]
         for _ in range(15):
-            shutil.rmtree(self.folder / "run", ignore_errors=True)
+            shutil.rmtree(run, ignore_errors=True)
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                   stdin=subprocess.DEVNULL, cwd=self.folder, start_new_session=True) as process:
                 for seconds in (self.start, self.seconds):
@@ -43,33 +45,36 @@ class IoErrors(support.ProgramTest):
                         text, _ = process.communicate(timeout=seconds)
                         return process.returncode, text
                     except subprocess.TimeoutExpired:
-                        if not (self.folder / "run" / "dynamics.h5").exists():
+                        if not (run / "dynamics.h5").exists():
                             break
                 os.killpg(process.pid, signal.SIGTERM)  # mpirun ends its ranks
                 text, _ = process.communicate()
             # libfiu's own locks and the dynamic loader's can wait for one another while Open MPI loads its plug-ins.
             self.assertNotIn("step=", text, "the run hangs")
-            self.assertFalse((self.folder / "run" / "dynamics.h5").exists(), f"the run hangs:\n{text}")
+            self.assertFalse((run / "dynamics.h5").exists(), f"the run hangs:\n{text}")
         return self.fail("fifteen runs hung before they began")
 
     def test_a_run_with_failing_calls_ends_in_order_and_goes_on_to_the_same_end(self):
         whole = self.train("whole", ranks=RANKS, **CHANGES)
-        ended = 0
-        for point, probability, harmless in POINTS:
-            for turn in range(self.rounds):
-                with self.subTest(point=point, turn=turn):
-                    code, text = self.run_with(point, probability)
-                    self.assertIn(code, (0,) if harmless else (0, ENDED_BY_AN_ERROR), text)
-                    if code:
-                        ended += 1
-                        self.assertRegex(text, r"error: .*/run/.*(Input/output error|errno = 5)")
-                    run = self.folder / "run"
-                    for folder in run.glob("checkpoints/step_????????"):
-                        self.jreg("verify", folder)
-                    self.train("run", "--resume", "auto", ranks=RANKS, **CHANGES)
-                    self.assertEqual(support.differences_of_runs(whole, run), [])
-        print(f"{ended} of {self.rounds * len(POINTS)} runs ended by an error")
-        self.assertGreater(ended, 0, "no call failed")
+        ended = []
+
+        def check(number, case):
+            point, probability, harmless = case
+            name = f"{number}/run"
+            code, text = self.run_with(name, point, probability)
+            self.assertIn(code, (0,) if harmless else (0, ENDED_BY_AN_ERROR), text)
+            if code:
+                ended.append(point)
+                self.assertRegex(text, r"error: .*/run/.*(Input/output error|errno = 5)")
+            run = self.folder / name
+            for folder in run.glob("checkpoints/step_????????"):
+                self.jreg("verify", folder)
+            self.train(name, "--resume", "auto", ranks=RANKS, **CHANGES)
+            self.assertEqual(support.differences_of_runs(whole, run), [])
+
+        support.in_parallel(self, POINTS * self.rounds, check)
+        print(f"{len(ended)} of {self.rounds * len(POINTS)} runs ended by an error")
+        self.assertGreater(len(ended), 0, "no call failed")
 
 
 if __name__ == "__main__":

@@ -59,16 +59,16 @@ class Kills(support.ProgramTest):
         return True
 
     def test_a_run_killed_at_random_ends_as_if_nothing_had_been(self):
-        chance = random.Random(SEED)
         whole = {ranks: self.train(f"whole{ranks}", ranks=ranks, **CHANGES) for ranks in (1, 2)}
-        kills = {1: 0, 2: 0}
-        while sum(kills.values()) < ROUNDS:
-            ranks = 1 if kills[1] <= kills[2] else 2
-            name = f"run{sum(kills.values())}_{ranks}"
+        kills, done = [], 0  # ranks of each run that was killed
+
+        def check(number, ranks):
+            chance = random.Random(SEED * 1_000_000 + number)
+            name = f"run{number}_{ranks}"
             for _ in range(KILLS_PER_RUN):
                 if not self.kill_once(name, ranks, chance):
                     break
-                kills[ranks] += 1
+                kills.append(ranks)
                 support.read_columns(self.folder / name)  # readable as it was left
                 for checkpoint in (self.folder / name / "checkpoints").glob("step_*[0-9]"):
                     if checkpoint.name[5:].isdecimal():
@@ -77,8 +77,15 @@ class Kills(support.ProgramTest):
             _, errors = process.communicate(timeout=120)
             self.assertEqual(process.returncode, 0, errors)
             self.assertEqual(support.differences_of_runs(whole[ranks], self.folder / name), [],
-                             f"seed {SEED}, after {kills} kills")
-        print(f"killed {kills[1]} times on 1 rank, {kills[2]} times on 2")
+                             f"seed {SEED}, run {number}")
+
+        while len(kills) < ROUNDS and done < ROUNDS:
+            runs = -(-(ROUNDS - len(kills)) // KILLS_PER_RUN)
+            support.in_parallel(self, [1 + (number + done) % 2 for number in range(runs)],
+                                lambda number, ranks, done=done: check(done + number, ranks), workers=3)
+            done += runs
+        print(f"killed {kills.count(1)} times on 1 rank, {kills.count(2)} times on 2")
+        self.assertGreaterEqual(len(kills), ROUNDS)
 
 
 if __name__ == "__main__":

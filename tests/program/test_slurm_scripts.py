@@ -4,6 +4,7 @@ test_slurm.py tries them under a real one.
 """
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -100,6 +101,45 @@ class Scripts(unittest.TestCase):
                          "--data.validation /d/c_validation --train.steps 7")
                 self.assertTrue(calls[0].endswith(f" train --config {words}"), calls)
                 self.assertIn(f"run folder runs/{config},", told)
+
+    def test_with_gpus_the_build_with_cuda_comes_first(self):
+        home = self.folder / "home"
+        for name in ("slurm", "launch", "configs"):
+            shutil.copytree(ROOT / name, home / name)
+        for build in ("cpu-release", "cuda-release"):
+            program = home / "build" / build / "bin" / "jreg"
+            program.parent.mkdir(parents=True)
+            program.write_text("#!/bin/sh\n")
+            program.chmod(0o755)
+        config = home / "configs" / "llama_1b.cfg"
+        for gpus, build in (("0", "cpu-release"), ("4", "cuda-release")):
+            result = subprocess.run(["bash", home / "slurm/train.sh", config], capture_output=True, text=True, timeout=60,
+                                    check=False, cwd=self.folder, stdin=subprocess.DEVNULL,
+                                    env={**JOB, "PATH": f"{self.folder}/bin:/usr/bin:/bin", "SLURM_GPUS_PER_NODE": gpus,
+                                         "PLUGIN": "pmix", "CODE": "0", "STATE": "RUNNING", "FIELDS": ""})
+            self.assertEqual(result.returncode, 0, result.stderr)
+            backend = "cuda" if gpus != "0" else "cpu"
+            self.assertIn(f" {home}/build/{build}/bin/jreg train ", (self.folder / "calls").read_text())
+            self.assertIn(f"--run.backend {backend}", (self.folder / "calls").read_text())
+            (self.folder / "calls").unlink()
+
+    def test_a_config_or_its_options_ask_for_gpus(self):
+        config = self.folder / "a.cfg"
+        for text, words, wanted in (("", [], False), ("[run]\nbackend = cuda\n", [], True),
+                                    ("[run]\nbackend=cuda # all\n[data]\ntrain = x\n", ["--backend=cpu"], False),
+                                    ("[model]\nbackend = cuda\n", [], False),
+                                    ("", ["--backend", "cpu", "--run.backend", "cuda"], True),
+                                    ("", ["--run.backend", "cuda", "--backend", "cpu"], False)):
+            with self.subTest(text=text, words=words):
+                config.write_text(text)
+                command = f'source {ROOT}/launch/common.sh; wants_gpus "$@" && echo yes || echo no'
+                result = subprocess.run(["bash", "-c", command, "bash", config, *words], check=True, capture_output=True,
+                                        text=True)
+                self.assertEqual(result.stdout.strip(), "yes" if wanted else "no")
+
+    def test_what_nccl_is_told_reaches_ranks_of_mpirun(self):
+        _, _, calls = self.start(PLUGIN="", NCCL_DEBUG="INFO", UCX_TLS="tcp")
+        self.assertIn(" -x NCCL_DEBUG -x UCX_TLS ", calls[0])
 
     def test_given_data_beats_the_environment(self):
         for words in (("--data.train", "x"), ("--data.sources=x:1",)):

@@ -1,10 +1,11 @@
 # Spack recipe of jreg, for a source tree that is there; docs/packaging.md tells how it is called.
 from spack_repo.builtin.build_systems.cmake import CMakePackage
+from spack_repo.builtin.build_systems.cuda import CudaPackage
 
 from spack.package import *
 
 
-class Jreg(CMakePackage):
+class Jreg(CMakePackage, CudaPackage):
     """Distributed pretraining of Llama models with the jump-suppressing regularizer JREG (arXiv 2601.18302)."""
 
     homepage = "https://arxiv.org/abs/2601.18302"
@@ -30,9 +31,17 @@ class Jreg(CMakePackage):
     depends_on("sentencepiece")
     depends_on("xxhash@0.8:")
 
+    # CudaPackage brings the variants cuda and cuda_arch.
+    depends_on("cuda@12:", when="+cuda")
+    depends_on("nccl", when="+cuda")
+    conflicts("cuda_arch=none", when="+cuda", msg="name the GPUs, for example cuda_arch=80,90")
+
     conflicts("%gcc@:11", msg="jreg needs the C++20 of GCC 12")
 
     generator("ninja")
 
     def cmake_args(self):
-        return [self.define("JREG_BUILD_TESTS", self.run_tests)]
+        arguments = [self.define("JREG_BUILD_TESTS", self.run_tests), self.define_from_variant("JREG_WITH_CUDA", "cuda")]
+        if self.spec.satisfies("+cuda"):
+            arguments.append(self.define("CMAKE_CUDA_ARCHITECTURES", self.spec.variants["cuda_arch"].value))
+        return arguments

@@ -1,0 +1,310 @@
+#!/usr/bin/env bash
+# Checks the CUDA backend on a machine with a GPU, which may be bare and without a network, and writes what it found into
+# FOLDER/gpu_check.md, with all output in FOLDER/gpu_check.log. It goes on after a step that failed.
+#   tools/gpu_check.sh [--output FOLDER] [--steps a,b] [--bundle FILE] [--budget SECONDS] [--python PROGRAM]
+#                      [--dry-run | --rehearse]
+#
+#   --output    default: $OUT, else build/gpu_check
+#   --steps     of these, in this order (default: all):
+#                 device     the card, its driver, the toolkit
+#                 build      preset cuda-release for this card: program and tests
+#                 kernels    registers, spills, occupancy (tools/kernel_report.py)
+#                 ops        every operation on the card against the oracle
+#                 nccl       one rank: tests of the collectives, and a run with NCCL
+#                 mesh       1x1, 2x1, 1x2, 2x2 ranks on one card (--run.collective mpi) against the CPU's losses,
+#                            fp32 within 1e-5, bf16 within 2e-2 (relative)
+#                 memcheck, racecheck   the operations under compute-sanitizer
+#                 bench170m, bench1b    jreg and PyTorch in turn (tools/bench_compare.sh), ratios
+#   --bundle    what tools/gpu_bundle.sh made; where MPI is missing build/gpu_bundle.tar.xz, unpacked by step build
+#   --budget    seconds for all steps (default 570); each has a limit of its own, which grows with a larger budget
+#   --python    a python3 with numpy, h5py and torch (default: python3)
+#   --dry-run   prints what each step would run
+#   --rehearse  tries this script without a GPU: backend cpu of build/cpu-release, without the steps that need a card
+#
+# Exit code: 0 every step passed, or was skipped for want of a tool; 1 a step failed; 2 wrong option, or no GPU here.
+set -euo pipefail
+# shellcheck source=../launch/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../launch/common.sh"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+all_steps=(device build kernels ops nccl mesh memcheck racecheck bench170m bench1b)
+declare -A limits=([device]=20 [build]=300 [kernels]=40 [ops]=90 [nccl]=60 [mesh]=120 [memcheck]=90 [racecheck]=90
+  [bench170m]=120 [bench1b]=180)
+skipped=77 usual=570
+inside='' output=${OUT:-build/gpu_check} steps='' bundle='' budget=570 python=python3 mode=run
+while (($# > 0)); do
+  case $1 in
+    -h | --help)
+      sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
+      exit
+      ;;
+    --output | --steps | --bundle | --budget | --python | --inside)
+      (($# > 1)) || die "$1 needs a value"
+      declare "${1#--}=$2"
+      shift 2
+      ;;
+    --dry-run | --rehearse)
+      mode=${1#--}
+      shift
+      ;;
+    *) die "unknown option $1; --help tells the known ones" ;;
+  esac
+done
+[[ ${budget} =~ ^[1-9][0-9]*$ ]] || die "--budget ${budget}: give a number of seconds"
+[[ -z ${bundle} || -r ${bundle} ]] || die "--bundle ${bundle}: cannot be read"
+preset=cuda-release backend=cuda
+if [[ ${mode} == rehearse ]]; then preset=cpu-release backend=cpu; fi
+build=build/${preset}
+unpacked=build/gpu_bundle
+jreg=${build}/bin/jreg
+
+# Says what it runs, and runs it unless this is a rehearsal on paper.
+run() {
+  printf '+ %s\n' "${*@Q}"
+  [[ ${mode} == dry-run ]] || "$@"
+}
+need() { [[ ${mode} == dry-run ]] || command -v "$1" > /dev/null || { echo "skipped: no $1 here" && exit "${skipped}"; }; }
+built() { [[ ${mode} == dry-run || -x $1 ]] || { echo "no $1: step build comes first" && exit 1; }; }
+only_on_a_card() { [[ ${mode} != rehearse ]] || { echo "skipped: a rehearsal has no card" && exit "${skipped}"; }; }
+ranks() {
+  local count=$1
+  shift
+  run mpirun -q -n "${count}" --bind-to none "$@"
+}
+
+step_device() {
+  only_on_a_card
+  run nvidia-smi --query-gpu=name,compute_cap,memory.total,driver_version,clocks.max.sm --format=csv
+  run nvcc --version
+  run cmake --version
+  run "${python}" -c 'import sys, torch; print(sys.version, torch.__version__, torch.version.cuda)'
+}
+
+# NCCL as PyTorch's package brings it has no name to link with; NCCL_ROOT shows CMake a folder that gives it one.
+find_nccl() {
+  local package root=${PWD}/build/gpu_nccl
+  if [[ -n ${NCCL_ROOT:-} ]] || compgen -G '/usr/local/cuda*/include/nccl.h' > /dev/null || [[ -e /usr/include/nccl.h ]]; then
+    return
+  fi
+  package=$("${python}" -c 'import nvidia.nccl; print(nvidia.nccl.__path__[0])' 2> /dev/null) || package=''
+  if [[ -z ${package} || ! -e ${package}/include/nccl.h ]]; then
+    echo "no NCCL here: built without it"
+    configure+=(-DJREG_WITH_NCCL=OFF)
+    return
+  fi
+  mkdir -p "${root}/lib"
+  ln -sfn "${package}/include" "${root}/include"
+  ln -sf "${package}/lib/libnccl.so.2" "${root}/lib/libnccl.so"
+  ln -sf "${package}/lib/libnccl.so.2" "${root}/lib/libnccl.so.2"
+  export NCCL_ROOT=${root}
+}
+
+step_build() {
+  local capability configure=(-DJREG_BUILD_TESTS=ON -DJREG_WARNINGS_AS_ERRORS=OFF "-DJREG_PYTHON=$(command -v "${python}" || echo "${python}")")
+  if ! command -v mpicc > /dev/null; then
+    echo "no mpicc here, and no bundle: tools/gpu_bundle.sh makes one on a Debian machine, --bundle names it"
+  fi
+  if [[ ${mode} != rehearse ]]; then
+    capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d .) || true
+    configure+=("-DCMAKE_CUDA_ARCHITECTURES=${capability:-native}")
+    if ! command -v nvcc > /dev/null && [[ -x /usr/local/cuda/bin/nvcc ]]; then
+      configure+=(-DCMAKE_CUDA_COMPILER=/usr/local/cuda/bin/nvcc)
+    fi
+    find_nccl
+  fi
+  run cmake --preset "${preset}" "${configure[@]}"
+  run cmake --build --preset "${preset}" --parallel "$(nproc)" --target jreg test_backend test_collective
+  run "${jreg}" --version
+}
+
+step_kernels() {
+  only_on_a_card
+  run "${python}" tools/kernel_report.py --build "${build}"
+}
+
+step_ops() {
+  built "${build}/tests/backend/test_backend"
+  run "${build}/tests/backend/test_backend" --gtest_brief=1 "--gtest_filter=*${backend}_*"
+}
+
+# Tokens of this project's own texts, for runs of some updates.
+corpus=build/gpu_check_data/corpus
+step_tokens() {
+  mkdir -p "$(dirname "${corpus}")"
+  if [[ ! -r ${corpus}_validation.idx ]]; then
+    run "${jreg}" tokenize --validation 0.1 --document-bytes 1500 --overwrite --output "${corpus}" README.md docs/*.md src/README.md
+  fi
+}
+
+# train NAME RANKS BACKEND PRECISION [OPTION ...]: ten updates of a small Llama.
+train() {
+  local name=$1 count=$2
+  if [[ ${mode} != dry-run ]]; then rm -rf "build/gpu_check_runs/$1"; fi
+  ranks "${count}" "${jreg}" train --backend "$3" --precision "$4" --run.dir "build/gpu_check_runs/${name}" \
+    --data.train "${corpus}_train" --data.validation "${corpus}_validation" --model.layers 4 --model.hidden 256 \
+    --model.heads 4 --model.kv_heads 2 --model.ffn 688 --model.vocab 512 --train.sequence_length 128 \
+    --train.global_batch 8 --train.steps 10 --optim.warmup_steps 2 --optim.learning_rate 1e-3 --jreg.lambda 0.3 \
+    --eval.interval 5 --eval.batches 2 --probe.interval 5 --probe.sequences 2 --checkpoint.interval 0 "${@:5}"
+}
+
+# same NAME_A NAME_B TOLERANCE: their losses agree.
+same() {
+  if [[ ${mode} == dry-run ]]; then
+    run tools/compare_runs.py --tolerance "$3" "$1" "$2"
+  elif run "${python}" tools/compare_runs.py --tolerance "$3" "build/gpu_check_runs/$1" "build/gpu_check_runs/$2"; then
+    echo "- $2: losses within $3 of $1"
+  else
+    echo "- $2: LOSSES DIFFER from $1 by more than $3"
+    failed=1
+  fi
+}
+
+step_nccl() {
+  failed=0
+  built "${jreg}"
+  step_tokens
+  ranks 1 "${build}/tests/backend/test_collective" --gtest_brief=1
+  train cpu_fp32 1 cpu fp32
+  train nccl_fp32 1 "${backend}" fp32
+  same cpu_fp32 nccl_fp32 1e-5
+  return "${failed}"
+}
+
+step_mesh() {
+  local precision tolerance mesh data tensor failed=0 name
+  built "${jreg}"
+  step_tokens
+  for precision in fp32 bf16; do
+    tolerance=1e-5
+    if [[ ${precision} == bf16 ]]; then tolerance=2e-2; fi
+    train "cpu_${precision}" 1 cpu "${precision}" || return
+    for mesh in 1x1 2x1 1x2 2x2; do
+      data=${mesh%x*} tensor=${mesh#*x} name=${backend}_${precision}_${mesh}
+      if train "${name}" $((data * tensor)) "${backend}" "${precision}" --mesh.tensor "${tensor}" --run.collective mpi; then
+        same "cpu_${precision}" "${name}" "${tolerance}"
+      else
+        echo "- ${name}: THE RUN FAILED"
+        failed=1
+      fi
+    done
+    name=${backend}_${precision}_2x2_split
+    train "${name}" 4 "${backend}" "${precision}" --mesh.tensor 2 --run.collective mpi --mesh.sequence_parallel true \
+      --mesh.zero1 true && same "cpu_${precision}" "${name}" "${tolerance}" || failed=1
+  done
+  return "${failed}"
+}
+
+# In four parts at once: a sanitizer keeps a processor busier than the card.
+sanitize() {
+  local part parts=4 failed=0 jobs=() log
+  only_on_a_card
+  need compute-sanitizer
+  built "${build}/tests/backend/test_backend"
+  for ((part = 0; part < parts; ++part)); do
+    log=build/gpu_check_$1.${part}
+    GTEST_TOTAL_SHARDS=${parts} GTEST_SHARD_INDEX=${part} run compute-sanitizer --tool "$1" --error-exitcode 9 \
+      "${build}/tests/backend/test_backend" --gtest_brief=1 "--gtest_filter=*${backend}_*" > "${log}" 2>&1 &
+    jobs+=($!)
+  done
+  for ((part = 0; part < parts; ++part)); do
+    wait "${jobs[part]}" || failed=1
+    tail -n 60 "build/gpu_check_$1.${part}"
+  done
+  return "${failed}"
+}
+step_memcheck() { sanitize memcheck; }
+step_racecheck() { sanitize racecheck; }
+
+bench() {
+  only_on_a_card
+  built "${jreg}"
+  JREG=${PWD}/${jreg} run tools/bench_compare.sh --device cuda --shape "$1" --steps "$2" --rounds 1 --python "${python}"
+}
+step_bench170m() { bench 170m 10; }
+step_bench1b() { bench 1b 5; }
+
+# Where it is given, or MPI is missing.
+use_bundle() {
+  local from=${bundle:-build/gpu_bundle.tar.xz}
+  if [[ -z ${bundle} ]] && command -v mpicc > /dev/null; then return; fi
+  if [[ ${inside} == build && -r ${from} && ${mode} != dry-run ]]; then
+    rm -rf "${unpacked}"
+    tar -C build -xf "${from}"
+  fi
+  # shellcheck source=/dev/null
+  if [[ -r ${unpacked}/env.sh ]]; then source "${unpacked}/env.sh"; fi
+}
+
+# One step, in a process of its own that can be ended.
+if [[ -n ${inside} ]]; then
+  export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl=self,vader
+  export OMPI_MCA_btl_vader_single_copy_mechanism=none PYTHONUNBUFFERED=1
+  allow_root
+  use_bundle
+  "step_${inside}"
+  exit
+fi
+
+IFS=, read -r -a chosen <<< "${steps:-$(IFS=,; echo "${all_steps[*]}")}"
+for step in "${chosen[@]}"; do
+  [[ -n ${limits[${step}]:-} ]] || die "--steps ${step}: there are ${all_steps[*]}"
+done
+if [[ ${mode} == run ]] && ! nvidia-smi -L 2> /dev/null | grep -q '^GPU'; then die "nvidia-smi finds no GPU here"; fi
+mkdir -p "${output}" build
+log=${output}/gpu_check.log report=${output}/gpu_check.md
+: > "${log}"
+
+# Of a step's output what belongs into the report.
+# shellcheck disable=SC2016  # Markdown's own quotes
+excerpt() {
+  case $1 in
+    kernels) sed -n '/^| kernel/,$p' "$2" ;;
+    mesh | nccl) grep -E '^- |error:' "$2" || true ;;
+    bench*) printf '```\n%s\n```\n' "$(grep -v '^+' "$2")" ;;
+    *) printf '```\n%s\n```\n' "$(grep -v '^+' "$2" | tail -n 12)" ;;
+  esac
+}
+
+summary='' details='' bad=0 passed=0
+part=$(mktemp)
+trap 'rm -f "${part}"' EXIT
+write_report() {
+  {
+    printf '# The CUDA backend on this machine\n\n%s, commit %s, %d s\n\n| step | result | seconds |\n|---|---|---|\n' \
+      "$(date -u +%FT%TZ)" "$(git rev-parse --short=12 HEAD 2> /dev/null || echo unknown)" "${SECONDS}"
+    printf '%s%s\n' "${summary}" "${details}"
+  } > "${report}"
+}
+for step in "${chosen[@]}"; do
+  begin=${SECONDS} code=0
+  left=$((budget - SECONDS))
+  limit=${limits[${step}]}
+  if ((budget > usual)); then limit=$((limit * budget / usual)); fi
+  if ((limit > left)); then limit=${left}; fi
+  say "[${SECONDS} s] ${step}"
+  if ((limit < 5)); then
+    echo "the budget of ${budget} s is used up" > "${part}"
+    code=124
+  else
+    words=(--output "${output}" --python "${python}" --inside "${step}")
+    if [[ -n ${bundle} ]]; then words+=(--bundle "${bundle}"); fi
+    if [[ ${mode} != run ]]; then words+=("--${mode}"); fi
+    timeout --kill-after=5 "${limit}" bash "tools/gpu_check.sh" "${words[@]}" > "${part}" 2>&1 < /dev/null || code=$?
+  fi
+  printf '===== %s: exit code %d\n' "${step}" "${code}" >> "${log}"
+  cat "${part}" >> "${log}"
+  if [[ ${mode} == dry-run ]]; then sed 's/^/    /' "${part}"; fi
+  case ${code} in
+    0) result=passed passed=$((passed + 1)) ;;
+    "${skipped}") result=$(grep '^skipped' "${part}" | head -n 1) ;;
+    124 | 137) result="FAILED: not done within ${limit} s" bad=$((bad + 1)) ;;
+    *) result="FAILED: exit code ${code}" bad=$((bad + 1)) ;;
+  esac
+  say "        ${result}, $((SECONDS - begin)) s"
+  summary+="| ${step} | ${result} | $((SECONDS - begin)) |"$'\n'
+  details+=$'\n'"## ${step}"$'\n\n'$(excerpt "${step}" "${part}")$'\n'
+  if [[ ${mode} != dry-run ]]; then write_report; fi  # what is there stays, should this end here
+done
+if [[ ${mode} == dry-run ]]; then exit; fi
+say "${report}: ${passed} passed, ${bad} failed of ${#chosen[@]} steps"
+((bad == 0)) || exit 1
