@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(warps* warp_size)
 
 /// The same grid and bytes: sums (2, n) as in Ops. `first`: the vocabulary row of column 0.
 template <int warps, int width>
-__global__ void __launch_bounds__(warps* warp_size)
+__global__ void __launch_bounds__(warps* warp_size, 2048 / (warps * warp_size))
     row_sums(Rows<float const> logits, std::int64_t columns, std::int64_t first, float const* maximum,
              std::int32_t const* targets, Rows<float> sums) {
   __shared__ float shared[warps];
