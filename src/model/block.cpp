@@ -29,11 +29,13 @@ Tensor attention_forward(BlockContext const& context, BlockParameters const& p, 
 }
 
 Tensor mlp_forward(BlockContext const& context, BlockParameters const& p, Activations const& a,
-                   BlockActivations const& b) {
+                   BlockActivations const& b, Between const& between) {
   Tensor const normed = context.exchange.gather(a.normed, a.full);  // (T, H)
   context.ops.linear(normed, context.store.weights(p.gate, p.up + 1), b.gate_up);
+  between();
   context.ops.swiglu(b.gate_up, a.mlp);
   context.ops.linear(a.mlp, context.store.weight(p.down), a.partial);
+  between();
   return context.exchange.reduce(a.partial, a.local);
 }
 

@@ -18,18 +18,17 @@ struct BlockContext {
   backend::Tensor sine;    // (sequence, head_size / 2) f32
 };
 
-/// Called between the larger operations of a backward pass, so that transfers under way move on.
+/// Called between the larger operations of a pass, so that transfers under way move on.
 using Between = std::function<void()>;
 
 // Each function takes the micro-batch's memory `a` and the block's own part `b` of it; `a` is of the size of `batch`.
 
 /// a.normed (t, H) -> what attention adds to the residual stream, (t, H).
-backend::Tensor attention_forward(
-    BlockContext const& context, BlockParameters const& p, Activations const& a, BlockActivations const& b,
-    MicroBatch const& batch, Between const& between = [] {});
+backend::Tensor attention_forward(BlockContext const& context, BlockParameters const& p, Activations const& a,
+                                  BlockActivations const& b, MicroBatch const& batch, Between const& between);
 /// a.normed (t, H) -> what the MLP adds to the residual stream, (t, H).
 backend::Tensor mlp_forward(BlockContext const& context, BlockParameters const& p, Activations const& a,
-                            BlockActivations const& b);
+                            BlockActivations const& b, Between const& between);
 
 /// Gradient of the residual stream behind the MLP, a.hidden_gradient (t, H), -> gradient of its normed input (t, H);
 /// adds to the gradients of its weights. Overwrites b.gate_up; where `again` is set it is computed first.

@@ -67,6 +67,8 @@ void Llama::forward(MicroBatch const& batch) {
   auto const layers = static_cast<std::size_t>(dims_.layers);
 
   backend::Range const range{backend_, "forward"};
+  weight_hooks_.require(0);
+  weight_hooks_.require(1);
   // h_0: each tensor rank looks up its rows of the vocabulary; their sum is the embedding.
   Tensor const looked_up = exchange_.splits_tokens() ? a.partial : a.hidden[0];
   ops.embedding(batch.tokens, store_.weight(index_.embedding), store_.registry()[index_.embedding].row_begin,
@@ -91,14 +93,15 @@ void Llama::block_forward(std::size_t block, Tensor const& input, MicroBatch con
   BlockActivations const& b = a.blocks[block];
   bool const last = block + 1 == a.blocks.size();
   ops.residual_norm({.residual = input,
-                     .delta = attention_forward(context_, p, a, b, batch),
+                     .delta = attention_forward(context_, p, a, b, batch, weight_hooks_.between),
                      .hidden = b.middle,
                      .gain = store_.weight(p.mlp_norm),
                      .rstd = b.mlp_rstd,
                      .normed = a.normed,
                      .eps = eps_});
+  weight_hooks_.require(block + 2);  // the next block's, or the final norm's and the classifier's
   ResidualNorm end{.residual = b.middle,
-                   .delta = mlp_forward(context_, p, a, b),
+                   .delta = mlp_forward(context_, p, a, b, weight_hooks_.between),
                    .hidden = a.hidden[block + 1],
                    .gain = store_.weight(last ? index_.final_norm : index_.blocks[block + 1].attention_norm),
                    .rstd = last ? a.final_rstd : a.blocks[block + 1].attention_rstd,

@@ -30,6 +30,12 @@ struct BackwardHooks {
   Between between = [] {};
 };
 
+/// What a forward pass asks for before it reads weights that may still be on their way.
+struct WeightHooks {
+  std::function<void(std::size_t unit)> require = [](std::size_t) {};  // returns once this registry unit's are there
+  Between between = [] {};                                             // lets those on their way move on
+};
+
 /// LlamaForCausalLM (as Hugging Face computes it) on this rank's slices: forward pass, loss, explicit backward pass.
 /// Call forward, then loss or loss_and_gradient, then backward, for one micro-batch after another. All ranks of a
 /// tensor group make the same calls.
@@ -66,6 +72,9 @@ public:
   void add_histograms(backend::Tensor const& counts);
   /// Logits of the last forward pass, (T, vocab_rows) f32.
   void logits(backend::Tensor const& out);
+
+  /// Every forward pass from here on asks for its weights, unit by unit from the first to the last.
+  void set_weight_hooks(WeightHooks hooks) { weight_hooks_ = std::move(hooks); }
 
   /// Whether forward passes record the angular rows (on by the options).
   void set_measure(bool measure) noexcept { options_.measure = measure; }
@@ -104,6 +113,7 @@ private:
   backend::Arena arena_;             // places the three above, so it is made after them
   Activations now_;                  // for the current micro-batch
   std::vector<TokenRange> counted_;  // of it
+  WeightHooks weight_hooks_;
   BlockContext context_;
   HeadContext head_;
 };

@@ -18,7 +18,8 @@ AdamW::AdamW(config::OptimConfig const& config, backend::Backend& backend, mesh:
       store_{store},
       buckets_{buckets},
       zero1_{zero1 && mesh.at().data_size > 1},
-      has_master_{store.dtype() != DType::f32} {
+      has_master_{store.dtype() != DType::f32},
+      gather_{store, mesh, buckets} {
   std::int64_t elements = 0;
   for (params::Bucket const& bucket : buckets_) {
     Range const range = zero1_ ? bucket.part(mesh.at().data) : bucket.range;
@@ -64,22 +65,23 @@ void AdamW::step(double rate, double gradient_scale) {
   args.correction1 = static_cast<float>(1 - std::pow(config_.beta1, t));
   args.correction2 = static_cast<float>(1 - std::pow(config_.beta2, t));
   args.gradient_scale = static_cast<float>(gradient_scale);
-  for (params::RowPart const& part : owned_) {
-    bool const decays = store_.registry()[part.parameter].declared.decay;
-    args.decay = decays ? static_cast<float>(config_.weight_decay) : 0.0F;
-    args.weight = master(part.range);
-    if (has_master_) args.compute = store_.flat_weights(part.range);
-    args.gradient = store_.flat_gradients(part.range);
-    args.first = packed(StateKind::first_moment, part.range);
-    args.second = packed(StateKind::second_moment, part.range);
-    backend_.ops().adamw(args);
+  gather_.finish();
+  // From the first unit to the last, in the order of the next forward pass.
+  for (std::size_t bucket = buckets_.size(); bucket-- > 0;) {
+    for (params::RowPart const& part : params::rows_inside(store_.registry(), pieces_[bucket].range)) step(part, args);
+    if (zero1_) gather_.begin(bucket);
   }
-  if (!zero1_) return;
-  std::vector<std::unique_ptr<backend::Pending>> under_way;
-  for (params::Bucket const& bucket : buckets_) {
-    under_way.push_back(mesh_.data().begin_all_gather(store_.flat_weights(bucket.range), bucket.counts));
-  }
-  for (auto const& transfer : under_way) transfer->finish();
+}
+
+void AdamW::step(params::RowPart const& part, backend::AdamW& args) const {
+  bool const decays = store_.registry()[part.parameter].declared.decay;
+  args.decay = decays ? static_cast<float>(config_.weight_decay) : 0.0F;
+  args.weight = master(part.range);
+  if (has_master_) args.compute = store_.flat_weights(part.range);
+  args.gradient = store_.flat_gradients(part.range);
+  args.first = packed(StateKind::first_moment, part.range);
+  args.second = packed(StateKind::second_moment, part.range);
+  backend_.ops().adamw(args);
 }
 
 std::vector<params::RowPart> AdamW::written() const {
@@ -99,6 +101,7 @@ void AdamW::read(StateKind kind, Range range, float* values) const {
 }
 
 void AdamW::write(StateKind kind, Range range, float const* values) {
+  gather_.finish();  // it would overwrite them
   auto const bytes = static_cast<std::size_t>(range.size()) * sizeof(float);
   if (kind != StateKind::weight) {
     backend_.copy_from_host(packed(kind, range).data, values, bytes);

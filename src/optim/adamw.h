@@ -6,6 +6,7 @@
 #include "backend/arena.h"
 #include "config/config.h"
 #include "mesh/mesh.h"
+#include "optim/weight_gather.h"
 #include "params/partition.h"
 #include "params/store.h"
 
@@ -23,8 +24,11 @@ public:
   AdamW(AdamW const&) = delete;
   AdamW& operator=(AdamW const&) = delete;
 
-  /// One update of all weights from the store's gradients times `gradient_scale`. Collective over data ranks (ZeRO-1).
+  /// One update of all weights from the store's gradients times `gradient_scale`. Collective over data ranks (ZeRO-1):
+  /// then the new weights are on their way when it returns, and gather() tells when they are there.
   void step(double rate, double gradient_scale);
+  /// Ask it before reading weights that this rank does not own.
+  WeightGather& gather() noexcept { return gather_; }
 
   /// Updates so far (the t of the bias correction).
   std::int64_t updates() const noexcept { return updates_; }
@@ -49,6 +53,7 @@ private:
     params::Range range;
     std::int64_t packed = 0;
   };
+  void step(params::RowPart const& part, backend::AdamW& args) const;
   backend::Tensor packed(StateKind kind, params::Range range) const;
   backend::Tensor master(params::Range range) const;
 
@@ -59,7 +64,8 @@ private:
   std::vector<params::Bucket> const& buckets_;
   bool zero1_;
   bool has_master_;
-  std::vector<Piece> pieces_;
+  WeightGather gather_;
+  std::vector<Piece> pieces_;  // by bucket
   std::vector<params::RowPart> owned_;
   std::int64_t updates_ = 0;
   backend::Tensor first_;   // (1, owned elements) f32

@@ -1,27 +1,9 @@
 #include "optim/gradient_reducer.h"
 
-#include <chrono>
-
 #include "base/error.h"
+#include "base/stopwatch.h"
 
 namespace jreg::optim {
-namespace {
-
-/// Adds its own life to a sum of seconds.
-class Stopwatch {
-public:
-  explicit Stopwatch(double& sum) : sum_{sum} {}
-  Stopwatch(Stopwatch const&) = delete;
-  Stopwatch& operator=(Stopwatch const&) = delete;
-  ~Stopwatch() { sum_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
-
-private:
-  double& sum_;
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
-
-}  // namespace
-
 GradientReducer::GradientReducer(params::Store const& store, mesh::Mesh const& mesh,
                                  std::vector<params::Bucket> const& buckets, bool scatter)
     : store_{store}, mesh_{mesh}, buckets_{buckets}, scatter_{scatter} {

@@ -15,7 +15,8 @@ namespace {
 /// Seconds this rank has spent in other ranks' company.
 double seconds_of_exchange(SyntheticRun& run) {
   mesh::Mesh const& mesh = run.mesh();
-  double seconds = run.session().reducer().seconds_within() + run.session().reducer().seconds_waiting();
+  double seconds = run.session().reducer().seconds_within() + run.session().reducer().seconds_waiting() +
+                   run.session().adamw().gather().seconds_waiting();
   for (backend::Collective const* const group : {&mesh.tensor(), &mesh.data(), &mesh.kv_replica(), &mesh.all()}) {
     seconds += group->waited_seconds();
   }

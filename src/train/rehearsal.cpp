@@ -6,8 +6,11 @@
 namespace jreg::train {
 namespace {
 
+using backend::rehearsal::Finish;
 using backend::rehearsal::Group;
 using backend::rehearsal::RehearsalBackend;
+using backend::rehearsal::Trace;
+using backend::rehearsal::Transfer;
 
 mesh::Mesh rehearsal_mesh(config::Config const& config, int world, int rank, RehearsalBackend& backend) {
   auto const at = mesh::Coordinates::of(rank, world, static_cast<int>(config.mesh.tensor));
@@ -33,6 +36,40 @@ private:
   std::string name_ = "no tokens";
   std::int64_t tokens_;
 };
+
+/// Where the weights of the update that begins at `from` set out, or `from` where they do not.
+std::size_t begin_of_gather(Trace const& trace, std::size_t from, std::size_t to) {
+  for (std::size_t i = from; i < to; ++i) {
+    auto const* const transfer = std::get_if<Transfer>(&trace.events[i]);
+    bool const gather = transfer != nullptr && !transfer->waits && transfer->group == Group::data &&
+                        transfer->kind == backend::CollectiveKind::all_gather;
+    if (gather) return i;
+  }
+  return from;
+}
+
+/// Of two updates, the second of which begins at event `second`, what is repeated: from where the new weights of the
+/// first one set out, which the forward pass of the second waits for, to where those of the second do.
+Trace period(Trace const& two, std::size_t second) {
+  std::size_t const begin = begin_of_gather(two, 0, second);
+  bool const gathers = begin != 0;
+  std::size_t const from = gathers ? begin : second;
+  std::size_t const to = gathers ? begin_of_gather(two, second, two.events.size()) : two.events.size();
+  Trace one;
+  std::size_t before = 0;  // transfers begun before
+  for (std::size_t i = 0; i < to; ++i) {
+    auto const* const transfer = std::get_if<Transfer>(&two.events[i]);
+    bool const begins = transfer != nullptr && !transfer->waits;
+    if (i < from) {
+      before += begins ? 1 : 0;
+      continue;
+    }
+    one.events.push_back(two.events[i]);
+    one.begun += begins ? 1 : 0;
+    if (auto* const finish = std::get_if<Finish>(&one.events.back())) finish->begun -= before;
+  }
+  return one;
+}
 
 BatchSource nothing_to_read() {
   return [](std::int64_t, std::int64_t) { return model::MicroBatch{}; };
@@ -88,7 +125,11 @@ backend::rehearsal::Trace const& Rehearsal::update(Measure measure, std::int64_t
   updater.set_micro_batches(micro_batches);
   backend_.trace().clear();
   updater.update(0, false);
-  return backend_.trace();
+  std::size_t const first = backend_.trace().events.size();
+  updater.update(1, false);
+  session_.adamw().gather().finish();
+  one_update_ = period(backend_.trace(), first);
+  return one_update_;
 }
 
 Measure measure_of(config::Config const& config) {

@@ -32,7 +32,8 @@ public:
 
   /// Micro-batches of an update.
   std::int64_t micro_batches() const noexcept;
-  /// What one update of the run does, or one of so many micro-batches. Good until the next call.
+  /// What one update of the run does, or one of so many micro-batches. Good until the next call. Two are rehearsed, as
+  /// new weights of one are waited for in the next, and count in the mesh's traffic.
   backend::rehearsal::Trace const& update(Measure measure) { return update(measure, micro_batches()); }
   backend::rehearsal::Trace const& update(Measure measure, std::int64_t micro_batches);
 
@@ -46,6 +47,7 @@ private:
   std::int64_t memory_bytes_ = 0;
   std::vector<MemoryTerm> memory_;  // filled together with the sum above
   std::int64_t host_bytes_ = 0;
+  backend::rehearsal::Trace one_update_;
 };
 
 /// What config's run does: the penalty where jreg.lambda asks for one.

@@ -26,6 +26,7 @@ std::int64_t weights_hash(TrainingSession& session) {
   // In pieces that stay in the cache between the copy and the hash. Gaps between parameters hold nothing.
   constexpr std::int64_t piece = std::int64_t{1} << 18;
   params::Store const& store = session.store();
+  session.adamw().gather().finish();
   std::vector<std::byte> host(static_cast<std::size_t>(piece) * size_of(store.dtype()));
   for (params::Parameter const& parameter : store.registry().all()) {
     for (std::int64_t begin = parameter.offset; begin < parameter.end(); begin += piece) {

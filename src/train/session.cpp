@@ -7,7 +7,10 @@ TrainingSession::TrainingSession(config::Config const& config, backend::Backend&
       buckets_{params::make_buckets(store().registry(), (config.mesh.bucket_mb << 20) / 4, mesh.at().data_size)},
       adamw_{config.optim, backend, mesh, store(), buckets_, config.mesh.zero1},
       reducer_{store(), mesh, buckets_, config.mesh.zero1},
-      gradient_norm_{backend, store(), mesh, adamw_.owned(), config.mesh.zero1 && mesh.at().data_size > 1} {}
+      gradient_norm_{backend, store(), mesh, adamw_.owned(), config.mesh.zero1 && mesh.at().data_size > 1} {
+  model().set_weight_hooks({.require = [this](std::size_t unit) { adamw_.gather().require(unit); },
+                            .between = [this] { adamw_.gather().progress(); }});
+}
 
 void TrainingSession::initialise() {
   params::Registry const& registry = store().registry();

@@ -213,7 +213,10 @@ ExitCode Trainer::run() {
   } catch (Error const& error) {
     // Where all ranks know of the error they end a save that is under way together.
     bool const agreed = mesh_.world().size() == 1 || dynamic_cast<AgreedError const*>(&error) != nullptr;
-    if (agreed) complete_save_of_failed_run();
+    if (agreed) {
+      session_.adamw().gather().finish();
+      complete_save_of_failed_run();
+    }
     throw;
   }
 }

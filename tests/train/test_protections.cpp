@@ -33,6 +33,7 @@ std::vector<std::string> hosts_of(TinyRun const& run) {
 
 /// Moves one weight of this rank by the smallest step.
 void perturb(TinyRun& run) {
+  run.session.adamw().gather().finish();
   params::Parameter const& last = run.session.store().registry().all().back();
   params::Range const one{last.offset + 1, last.offset + 2};
   float value = 0;

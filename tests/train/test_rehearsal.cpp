@@ -127,6 +127,13 @@ TEST(Rehearsal, OfJregReadsSixBytesPerElementInBf16) {
   EXPECT_NEAR((penalty - statistics) / per_layer, 4 * 64, 34) << "h_{l-1} and h_{l+1}";
 }
 
+/// The mean over the two updates that are rehearsed.
+std::int64_t handed_in(mesh::GroupTraffic const& group) {
+  std::int64_t const both = group.counts[backend::CollectiveKind::all_reduce].handed_in;
+  EXPECT_EQ(both % 2, 0);
+  return both / 2;
+}
+
 TEST(Rehearsal, SendsGradientsOnceAndTokensFourTimesALayer) {
   config::Config config = small_config();
   config.mesh.tensor = 2;
@@ -134,16 +141,50 @@ TEST(Rehearsal, SendsGradientsOnceAndTokensFourTimesALayer) {
   rehearsal.update(Measure::statistics);
   std::int64_t const tokens = 4 * 32;
   auto const traffic = rehearsal.mesh().traffic();
-  backend::Traffic const gradients = traffic[0].counts[backend::CollectiveKind::all_reduce];
+  std::int64_t const gradients = handed_in(traffic[0]);
   std::int64_t const norms = 5 * 64;
-  EXPECT_EQ(gradients.handed_in, 4 * ((parameters - norms) / 2 + norms));
-  EXPECT_EQ(gradients.wire, gradients.handed_in);  // 2 (n - 1) / n with n = 2
+  EXPECT_EQ(gradients, 4 * ((parameters - norms) / 2 + norms));
+  // 2 (n - 1) / n with n = 2
+  EXPECT_EQ(traffic[0].counts[backend::CollectiveKind::all_reduce].wire, 2 * gradients);
   // Embedding, two in each layer's forward and two in its backward pass, one behind the head; the rest is the cross
   // entropy's maxima and pairs of sums, and the norm.
   std::int64_t const wide = 2 * tokens * 64 * (1 + 2 * 4 + 1);
-  EXPECT_EQ(traffic[1].counts[backend::CollectiveKind::all_reduce].handed_in, wide + tokens * 3 * 4 + 8);
+  EXPECT_EQ(handed_in(traffic[1]), wide + tokens * 3 * 4 + 8);
   // One sum of 6 numbers for 3 states, 2 losses and 2 flags.
-  EXPECT_EQ(traffic[3].counts[backend::CollectiveKind::all_reduce].handed_in, 8 * (3 * 6 + 2 + 2));
+  EXPECT_EQ(handed_in(traffic[3]), 8 * (3 * 6 + 2 + 2));
+}
+
+TEST(Rehearsal, WaitsForNewWeightsInTheNextForwardPass) {
+  using backend::rehearsal::Finish;
+  using backend::rehearsal::Transfer;
+  config::Config config = small_config();
+  config.mesh.zero1 = true;
+  config.mesh.bucket_mb = 0;  // a bucket a unit
+  Rehearsal rehearsal{config, 2, 0, 1 << 20};
+  Trace const& trace = rehearsal.update(Measure::statistics);
+  std::vector<std::size_t> gathers;  // their numbers, in the order of their beginning
+  std::vector<std::size_t> waited;   // position among the events, by number
+  std::size_t begun = 0;
+  std::size_t embedding = 0;
+  for (std::size_t i = 0; i < trace.events.size(); ++i) {
+    if (auto const* const transfer = std::get_if<Transfer>(&trace.events[i]); transfer && !transfer->waits) {
+      if (transfer->kind == backend::CollectiveKind::all_gather) gathers.push_back(begun);
+      ++begun;
+    }
+    if (auto const* const finish = std::get_if<Finish>(&trace.events[i])) {
+      waited.resize(std::max(waited.size(), finish->begun + 1));
+      waited[finish->begun] = i;
+    }
+    auto const* const operation = std::get_if<Operation>(&trace.events[i]);
+    if (operation && operation->work == backend::rehearsal::Work::embedding) embedding = i;
+  }
+  EXPECT_EQ(begun, trace.begun);
+  EXPECT_EQ(waited.size(), begun) << "each transfer is waited for within the period";
+  ASSERT_EQ(gathers.size(), 4U) << "embedding, two blocks, final norm and classifier";
+  EXPECT_LT(waited[gathers[0]], embedding);
+  EXPECT_LT(waited[gathers[1]], embedding);
+  EXPECT_GT(waited[gathers[2]], embedding);
+  EXPECT_GT(waited[gathers[3]], waited[gathers[2]]);
 }
 
 }  // namespace

@@ -1,12 +1,12 @@
 #include "backend/cpu/cpu_collective.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <exception>
 #include <numeric>
 #include <vector>
 
+#include "base/stopwatch.h"
 #include "mpi/check.h"
 
 namespace jreg::backend::cpu {
@@ -75,19 +75,6 @@ private:
   bool complete_ = false;
 };
 
-/// Adds the time of its life to `total`.
-class Waiting {
-public:
-  explicit Waiting(double& total) : total_{total} {}
-  Waiting(Waiting const&) = delete;
-  Waiting& operator=(Waiting const&) = delete;
-  ~Waiting() { total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
-
-private:
-  double& total_;
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
-
 std::vector<int> offsets_of(std::vector<int> const& counts) {
   std::vector<int> offsets(counts.size(), 0);
   std::partial_sum(counts.begin(), counts.end() - 1, offsets.begin() + 1);
@@ -121,7 +108,7 @@ void CpuCollective::all_reduce(Tensor const& values, Reduction reduction) {
   expect(values.contiguous(), "collectives work on contiguous tensors");
   if (size() == 1) return;
   traffic_[CollectiveKind::all_reduce] += all_reduce_traffic(values.bytes(), size());
-  Waiting const waiting{waited_seconds_};
+  Stopwatch const waiting{waited_seconds_};
   in_pieces(values.size(), [&](std::int64_t first, int count) {
     mpi::check(MPI_Allreduce(MPI_IN_PLACE, element(values, first), count, types_.type(values.dtype),
                              types_.op(values.dtype, reduction), group_.get()));
@@ -139,7 +126,7 @@ void CpuCollective::reduce_scatter(Tensor const& full, Tensor const& part) {
     return;
   }
   traffic_[CollectiveKind::reduce_scatter] += reduce_scatter_traffic(full.bytes(), part.bytes());
-  Waiting const waiting{waited_seconds_};
+  Stopwatch const waiting{waited_seconds_};
   if (full.size() <= largest_call_) {
     mpi::check(MPI_Reduce_scatter_block(full.data, part.data, static_cast<int>(part.size()), type, op, group_.get()));
     return;
@@ -160,7 +147,7 @@ void CpuCollective::all_gather(Tensor const& part, Tensor const& full) {
   if (own != part.data && part.size() != 0) std::memcpy(own, part.data, static_cast<std::size_t>(part.bytes()));
   if (size() == 1) return;
   traffic_[CollectiveKind::all_gather] += all_gather_traffic(full.bytes(), part.bytes(), part.bytes());
-  Waiting const waiting{waited_seconds_};
+  Stopwatch const waiting{waited_seconds_};
   MPI_Datatype const type = types_.type(full.dtype);
   if (full.size() <= largest_call_) {
     mpi::check(MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, full.data, static_cast<int>(part.size()), type,
@@ -178,7 +165,7 @@ void CpuCollective::broadcast(Tensor const& values, int root) {
   expect(values.contiguous(), "collectives work on contiguous tensors");
   if (size() == 1) return;
   traffic_[CollectiveKind::broadcast] += broadcast_traffic(values.bytes(), rank(), root, size());
-  Waiting const waiting{waited_seconds_};
+  Stopwatch const waiting{waited_seconds_};
   in_pieces(values.size(), [&](std::int64_t first, int count) {
     mpi::check(MPI_Bcast(element(values, first), count, types_.type(values.dtype), root, group_.get()));
   });
