@@ -95,8 +95,8 @@ public:
   /// gets a SystemError with exit code 75.
   virtual void abandon() noexcept {}
 
-  /// Names, for a profiler's timeline, what the calls up to the matching end_range() are for. Ranges may be nested; they
-  /// cost nothing where nobody looks. See Range.
+  /// Names, for a profiler's timeline, what the calls up to the matching end_range() are for. Ranges may be nested;
+  /// they cost nothing where nobody looks. See Range.
   virtual void begin_range(char const* /*name*/) {}
   virtual void end_range() noexcept {}
   /// Tells the profiler that this process runs under to record from here on, or no longer. Nothing where a backend has

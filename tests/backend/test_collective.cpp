@@ -2,14 +2,11 @@
 
 #include <numeric>
 #include <ostream>
-#include <set>
-#include <thread>
 #include <vector>
 
-#include "backend/backend.h"
+#include "backend/collective_test.h"
 #include "backend/cpu/cpu_collective.h"
 #include "base/random.h"
-#include "mpi/communicator.h"
 
 namespace jreg::backend {
 namespace {
@@ -24,41 +21,6 @@ struct Way {
 
   friend std::ostream& operator<<(std::ostream& out, Way const& way) { return out << way.name; }
 };
-
-/// Values in a backend's memory.
-template <class T> class Values {
-public:
-  Values(Backend& backend, std::vector<T> const& values)
-      : backend_{&backend}, buffer_{backend, values.size() * sizeof(T)}, size_{values.size()} {
-    backend.copy_from_host(buffer_.data(), values.data(), buffer_.bytes());
-  }
-  Tensor tensor(std::int64_t rows = 1) const {
-    return {buffer_.data(), dtype_of<T>(), rows, static_cast<std::int64_t>(size_) / rows};
-  }
-  std::vector<T> get() const {
-    std::vector<T> values(size_);
-    backend_->copy_to_host(values.data(), buffer_.data(), buffer_.bytes());
-    return values;
-  }
-
-private:
-  Backend* backend_;
-  Buffer buffer_;
-  std::size_t size_;
-};
-
-int world_rank() {
-  int rank = 0;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  return rank;
-}
-
-/// Whether two ranks have a device that each must have for itself.
-bool devices_are_shared(Backend const& backend) {
-  auto const devices = mpi::Communicator::duplicate(MPI_COMM_WORLD).all_gather(backend.exclusive_device());
-  std::set<std::string> const distinct{devices.begin(), devices.end()};
-  return !devices.front().empty() && distinct.size() < devices.size();
-}
 
 class CollectiveTest : public testing::TestWithParam<Way> {
 protected:
@@ -354,59 +316,6 @@ TEST(Connect, GivesAGroupOfItsOwn) {
   std::vector<float> values{1, 2};
   group->all_reduce({values.data(), DType::f32, 1, 2}, Reduction::sum);
   EXPECT_EQ(values[1], 2);
-}
-
-/// A CUDA backend on the first GPU; null where this machine has none, or this build has not that way to exchange.
-std::unique_ptr<Backend> first_gpu(std::string const& collective) {
-  try {
-    return make_backend("cuda", 0, collective);
-  } catch (UserError const&) {
-    return nullptr;
-  }
-}
-
-TEST(Connect, LetsRanksShareAGpuByMpiAlone) {
-  if (auto const backend = first_gpu("mpi")) {
-    EXPECT_TRUE(backend->exclusive_device().empty());
-    auto const group = backend->connect(MPI_COMM_WORLD);
-    Values<std::int64_t> const one{*backend, {1}};
-    group->all_reduce(one.tensor(), Reduction::sum);
-    EXPECT_EQ(one.get()[0], group->size());
-  }
-  auto const backend = first_gpu("nccl");
-  if (!backend) GTEST_SKIP() << "no GPU, or no NCCL";
-  EXPECT_TRUE(backend->exclusive_device().starts_with("GPU-")) << backend->exclusive_device();
-  EXPECT_EQ(backend->exclusive_device().size(), std::string{"GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"}.size());
-  int ranks = 1;
-  MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-  if (ranks == 1) return;
-  try {
-    backend->connect(MPI_COMM_WORLD);
-    FAIL() << "ranks share a GPU under NCCL";
-  } catch (SystemError const& error) {
-    EXPECT_NE(std::string{error.what()}.find("NCCL"), std::string::npos) << error.what();
-  }
-}
-
-TEST(Abandon, LetsNobodyBeginAnExchangeAfterwards) {
-  std::unique_ptr<Backend> backend;
-  try {
-    backend = make_backend("cuda", world_rank(), "nccl");
-  } catch (UserError const& error) {
-    GTEST_SKIP() << error.what();
-  }
-  if (devices_are_shared(*backend)) GTEST_SKIP() << "fewer GPUs than ranks";
-  auto const group = backend->connect(MPI_COMM_WORLD);
-  if (group->size() == 1) return;
-  Values<float> const some{*backend, {1, 2, 3}};
-  MPI_Barrier(MPI_COMM_WORLD);  // all are connected: nobody breaks off what another one still begins
-  std::thread{[&] { backend->abandon(); }}.join();
-  try {
-    group->all_reduce(some.tensor(), Reduction::sum);
-    FAIL() << "went on after it was broken off";
-  } catch (SystemError const& error) {
-    EXPECT_EQ(error.code(), ExitCode::retry);
-  }
 }
 
 }  // namespace

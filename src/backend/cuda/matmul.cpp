@@ -162,9 +162,9 @@ void MatrixProducts::multiply(Context const& context, Tensor const& a, bool a_tr
   }
   float const one = 1;
   float const beta = accumulate ? 1 : 0;
-  check(cublasLtMatmul(library_.get(), plan.description.get(), &one, b.data, plan.left.get(), a.data,
-                       plan.right.get(), &beta, c.data, plan.result.get(), c.data, plan.result.get(),
-                       &plan.algorithm, workspace_, workspace_bytes_, context.stream),
+  check(cublasLtMatmul(library_.get(), plan.description.get(), &one, b.data, plan.left.get(), a.data, plan.right.get(),
+                       &beta, c.data, plan.result.get(), c.data, plan.result.get(), &plan.algorithm, workspace_,
+                       workspace_bytes_, context.stream),
         shape);
 }
 
