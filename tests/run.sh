@@ -72,6 +72,8 @@ fi
 if [[ ${cuda} == true ]]; then
   check cuda-release --tests-regex '^program_cuda_build$' \
     || { failed=$? && echo "tests/run.sh: tests of preset cuda-release failed, see above" >&2; }
+  export JREG_EMULATED_LAUNCHES=${PWD}/build/cuda-emulation/launches.txt  # tools/kernel_report.py reads it
+  rm -f "${JREG_EMULATED_LAUNCHES}"
   check cuda-emulation --tests-regex "${cuda_tests}" \
     || { failed=$? && echo "tests/run.sh: tests of preset cuda-emulation failed, see above" >&2; }
 else

@@ -148,7 +148,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 END
 
 mkdir -p "$(dirname "${output}")"
-tar -C "${folder}" --sort=name --owner=0 --group=0 --mtime=2000-01-01 -cf - gpu_bundle | xz -9 --threads=0 > "${output}.tmp"
+tar -C "${folder}" --sort=name --owner=0 --group=0 --mtime=2000-01-01 -cf - gpu_bundle | xz -6 --threads=0 > "${output}.tmp"
 bytes=$(stat --format %s "${output}.tmp")
 if ((bytes > limit << 20)); then
   du --apparent-size --all "${root}" | sort -nr | head -n 20 >&2
