@@ -2,15 +2,15 @@
 # Packs what a GPU machine without a network lacks to build jreg into one file: MPI, HDF5, Boost.Program_options, fmt,
 # nlohmann-json, oneDNN, SentencePiece, xxhash, GoogleTest and pkg-config, from this machine's Debian packages, with the
 # libraries that those need. C++, CMake, Ninja, CUDA and Python with numpy and h5py are taken to be there.
-#   tools/gpu_bundle.sh [--output FILE] [--limit MIB]       build/gpu_bundle.tar.xz, at most 40 MiB
-# There, in any folder:   tar -xf gpu_bundle.tar.xz && source gpu_bundle/env.sh    (tools/gpu_check.sh does)
+#   tools/gpu_bundle.sh [--output FILE] [--limit MIB]       build/gpu_bundle.tar.gz, at most 40 MiB
+# There, in any folder:   tar -xf gpu_bundle.tar.gz && source gpu_bundle/env.sh    (tools/gpu_check.sh does)
 # The other machine's C library must be as new as this one's: Debian 12, Ubuntu 24.04 or later.
 set -euo pipefail
 # shellcheck source=../launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../launch/common.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-output=build/gpu_bundle.tar.xz limit=40
+output=build/gpu_bundle.tar.gz limit=40
 while (($# > 0)); do
   case $1 in
     -h | --help)
@@ -27,7 +27,7 @@ while (($# > 0)); do
 done
 [[ ${limit} =~ ^[1-9][0-9]*$ ]] || die "--limit ${limit}: give a number of MiB"
 command -v dpkg-query > /dev/null || die "takes the files of Debian packages, and this is no Debian"
-for tool in patchelf xz readelf g++; do
+for tool in patchelf readelf g++; do
   command -v "${tool}" > /dev/null || die "no ${tool}; tools/install_packages.sh build bundle installs it"
 done
 triple=$(dpkg-architecture -qDEB_HOST_MULTIARCH 2> /dev/null || gcc -print-multiarch)
@@ -148,7 +148,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 END
 
 mkdir -p "$(dirname "${output}")"
-tar -C "${folder}" --sort=name --owner=0 --group=0 --mtime=2000-01-01 -cf - gpu_bundle | xz -9 --threads=0 > "${output}.tmp"
+tar -C "${folder}" --sort=name --owner=0 --group=0 --mtime=2000-01-01 -cf - gpu_bundle | gzip -9 > "${output}.tmp"
 bytes=$(stat --format %s "${output}.tmp")
 if ((bytes > limit << 20)); then
   du --apparent-size --all "${root}" | sort -nr | head -n 20 >&2

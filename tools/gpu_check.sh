@@ -15,7 +15,7 @@
 #                            fp32 within 1e-5, bf16 within 2e-2 (relative)
 #                 memcheck, racecheck   the operations under compute-sanitizer
 #                 bench170m, bench1b    jreg and PyTorch in turn (tools/bench_compare.sh), ratios
-#   --bundle    what tools/gpu_bundle.sh made; where MPI is missing build/gpu_bundle.tar.xz, unpacked by step build
+#   --bundle    what tools/gpu_bundle.sh made; where MPI is missing build/gpu_bundle.tar.gz, unpacked by step build
 #   --budget    seconds for all steps (default 570); each has a limit of its own, which grows with a larger budget
 #   --python    a python3 with numpy, h5py and torch (default: python3)
 #   --dry-run   prints what each step would run
@@ -225,7 +225,7 @@ step_bench1b() { bench 1b 5; }
 
 # Where it is given, or MPI is missing.
 use_bundle() {
-  local from=${bundle:-build/gpu_bundle.tar.xz}
+  local from=${bundle:-build/gpu_bundle.tar.gz}
   if [[ -z ${bundle} ]] && command -v mpicc > /dev/null; then return; fi
   if [[ ${inside} == build && -r ${from} && ${mode} != dry-run ]]; then
     rm -rf "${unpacked}"

@@ -5,9 +5,10 @@ multiprocessor they keep busy, as a Markdown table.
     tools/kernel_report.py [--build FOLDER] [--output FILE | --document PAGE] [--cuobjdump PROGRAM] [OBJECT ...]
 
 Reads the objects of build/cuda-release with cuobjdump (CUDA's own, or that of PyPI's nvidia-cuda-cuobjdump). Where there
-is none, compiles the kernels again as compile_commands.json says and reads what ptxas tells; block sizes are then
-those of LAUNCHES below alone. A block's threads are the kernel's __launch_bounds__, its dynamic shared memory stands in
-LAUNCHES: it is known to the calls alone.
+is none, compiles the kernels again as compile_commands.json says and reads what ptxas tells. A block's threads are the
+kernel's __launch_bounds__. Its dynamic shared memory is known to the launches alone: tests on the software device list
+them where JREG_EMULATED_LAUNCHES names a file (tests/emulation/launches.h), as tests/run.sh --all does; of each kernel
+the largest counts.
 
 Exit code: 0; 1 where a kernel keeps registers in local memory (which the last lines name); 2 where there is nothing to
 read.
@@ -24,23 +25,6 @@ import tempfile
 from dataclasses import dataclass
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-
-def tile(size, rows):
-    """Bytes of rows of a head in shared memory (attention_tile.cuh)."""
-    return rows * (2 * size + 16)
-
-
-# Kernels with dynamic shared memory, and those without launch bounds: (pattern of the name as the table shows it,
-# threads of a block or None: its launch bounds, bytes of dynamic shared memory of a block for the number in brackets).
-# The first that fits counts. The same as shared_bytes of ForwardTiles, KeyGradientTiles and QueryGradientTiles.
-LAUNCHES = [
-    (r"^forward_kernel<(\d+)", None, lambda size: tile(size, 128 + 2 * 64) + 128 * 4),
-    (r"^key_gradient_kernel<(\d+)", None, lambda size: tile(size, 2 * 128) + 2 * (2 * tile(size, 64) + 64 * 12)),
-    (r"^query_gradient_kernel<(\d+)", None, lambda size: tile(size, 2 * 128 + 4 * 4096 // size) + 128 * 12),
-    (r"^count_bins()", None, lambda _: 64 * 4),  # of the probes' histogram
-]
 
 
 @dataclass(frozen=True)
@@ -71,7 +55,7 @@ class Kernel:
     shared: int  # bytes a block, static
     threads: int | None = None  # the most of a block
     name: str = ""
-    dynamic: int = 0
+    dynamic: int | None = None  # as launched; None: not known
 
 
 def round_up(value, unit):
@@ -88,7 +72,7 @@ def blocks_resident(kernel):
         "threads": there.threads // 32 // warps,
         "blocks": there.blocks,
         "registers": (there.registers // 4 // registers * 4) // warps,
-        "shared memory": there.shared // round_up(kernel.shared + kernel.dynamic + there.reserved, 128),
+        "shared memory": there.shared // round_up(kernel.shared + (kernel.dynamic or 0) + there.reserved, 128),
     }
     limit = min(limits, key=limits.get)
     return limits[limit], limit
@@ -214,18 +198,25 @@ def short_name(name):
     return re.sub(r"\((?:int|unsigned int|long)\)", "", name).replace("__nv_bfloat16", "bf16")
 
 
-def complete(kernels):
-    """Names, and launches where the object does not tell."""
-    if not kernels:
-        return
+def read_launches(path):
+    """{short name: (most threads, most bytes of dynamic shared memory)} of what the software device has listed."""
+    launches = {}
+    for line in path.read_text().splitlines():
+        threads, shared, name = line.split(" ", 2)
+        known = launches.get(short_name(name), (0, 0))
+        launches[short_name(name)] = max(known[0], int(threads)), max(known[1], int(shared))
+    return launches
+
+
+def complete(kernels, launches):
+    """Names, and what their launches tell."""
     names = subprocess.run(["c++filt"], input="\n".join(kernel.symbol for kernel in kernels), text=True, check=True,
                            capture_output=True).stdout.splitlines()
     for kernel, name in zip(kernels, names):
         kernel.name = short_name(name)
-        for pattern, threads, dynamic in LAUNCHES:
-            if found := re.search(pattern, kernel.name):
-                kernel.threads, kernel.dynamic = threads or kernel.threads, dynamic(int(found[1] or 0))
-                break
+        if kernel.name in launches:
+            threads, kernel.dynamic = launches[kernel.name]
+            kernel.threads = kernel.threads or threads
 
 
 def table(kernels):
@@ -237,7 +228,8 @@ def table(kernels):
             value, limit = warps_share(kernel)
             share = f"{100 * value:.0f}%"
         lines.append(f"| `{kernel.name}` | {kernel.architecture} | {kernel.registers} | {kernel.local} | "
-                     f"{kernel.threads or '?'} | {kernel.shared} + {kernel.dynamic} | {share} | {limit} |")
+                     f"{kernel.threads or '?'} | {kernel.shared} + {'?' if kernel.dynamic is None else kernel.dynamic} | "
+                     f"{share} | {limit} |")
     return "\n".join(lines) + "\n"
 
 
@@ -260,6 +252,8 @@ def parse_arguments():
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "cuda-release")
     parser.add_argument("--output", type=pathlib.Path, help="write the table there instead of printing it")
     parser.add_argument("--document", type=pathlib.Path, help="put it between the marks of this page, as docs/gpu.md")
+    parser.add_argument("--launches", type=pathlib.Path, default=ROOT / "build" / "cuda-emulation" / "launches.txt",
+                        help="what the software device has listed [build/cuda-emulation/launches.txt]")
     parser.add_argument("--cuobjdump", default=find_cuobjdump())
     parser.add_argument("objects", nargs="*", type=pathlib.Path, help="instead of those below --build")
     return parser.parse_args()
@@ -278,7 +272,7 @@ def main():
         kernels = kernels_of_sources(options.build)
     if not kernels:
         fail(f"{options.build}: its objects hold no kernels")
-    complete(kernels)
+    complete(kernels, read_launches(options.launches) if options.launches.exists() else {})
     text = table(kernels)
     if options.document:
         write_into(options.document, text)

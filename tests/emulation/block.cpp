@@ -51,17 +51,23 @@ struct Thread {
   uint3 index{};
   int number = 0;  // in the block
   std::source_location barrier;
-  char const* kind = nullptr;
-  unsigned mask = 0;
-  void* argument = nullptr;
   std::vector<PendingCopy> copies;
   std::vector<std::size_t> groups;  // copies in each committed group that is still under way
+};
+
+/// The exchange that lanes of one warp are gathering for.
+struct Meeting {
+  char const* kind = nullptr;
+  unsigned mask = 0;
+  unsigned arrived = 0;
+  void* arguments[warp_size] = {};
 };
 
 /// The one processor of the device.
 struct Processor {
   std::vector<std::unique_ptr<Thread>> threads;  // grows to the largest block; fibers are used again
   int count = 0;                                 // threads of this block
+  std::vector<Meeting> meetings;                 // by warp
   Thread* current = nullptr;
   context::fcontext_t scheduler = nullptr;
   void const* scheduler_stack = nullptr;
@@ -106,7 +112,8 @@ void live(context::transfer_t from) {
 #endif
   for (;;) {
     (*processor.body)();
-    copy_async_wait(0);
+    thread.copies.clear();  // nobody waited for them
+    thread.groups.clear();
     thread.state = State::returned;
     leave_to_scheduler(thread);
   }
@@ -200,7 +207,9 @@ void release_barrier() {
   for (int i = 0; i < processor.count; ++i) {
     Thread const& thread = *processor.threads[i];
     if (thread.state == State::in_exchange) {
-      std::fprintf(stderr, "thread %d waits in %s for lanes %08x\n", i, thread.kind, thread.mask);
+      Meeting const& meeting = processor.meetings[i / warp_size];
+      std::fprintf(stderr, "thread %d waits in %s for lanes %08x of %08x\n", i, meeting.kind,
+                   meeting.mask & ~meeting.arrived, meeting.mask);
     } else if (thread.state == State::at_barrier) {
       std::fprintf(stderr, "thread %d waits at the barrier in %s:%u\n", i, thread.barrier.file_name(),
                    thread.barrier.line());
@@ -239,6 +248,18 @@ void prepare_threads(dim3 block) {
   }
 }
 
+/// All lanes of the mask are there and have not returned.
+void check_mask(Thread const& self, char const* kind, unsigned mask) {
+  int const first = self.number / warp_size * warp_size;
+  for (int i = 0; i < warp_size; ++i) {
+    if ((mask >> static_cast<unsigned>(i) & 1U) == 0) continue;
+    if (first + i >= processor.count) kernel_error("%s names lane %d, which the block does not have", kind, i);
+    if (processor.threads[first + i]->state == State::returned) {
+      kernel_error("%s waits for lane %d, which has returned", kind, i);
+    }
+  }
+}
+
 /// Memory of exactly this size, so that AddressSanitizer sees what lies beyond it.
 struct SharedMemory {
   explicit SharedMemory(std::size_t bytes)
@@ -255,6 +276,7 @@ void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, std::function<voi
   if (processor.body != nullptr) kernel_error("a kernel begins while another one runs");
   SharedMemory const shared{shared_bytes};
   prepare_threads(block);
+  processor.meetings.assign(static_cast<std::size_t>((processor.count + warp_size - 1) / warp_size), {});
   processor.body = &body;
   processor.shared = shared.memory;
   processor.shared_bytes = shared_bytes;
@@ -289,29 +311,27 @@ void block_barrier(std::source_location where) {
 
 void warp_exchange(char const* kind, unsigned mask, void* argument, Exchange exchange) {
   Thread& self = *processor.current;
-  int const first = self.number / warp_size * warp_size;
-  if ((mask >> static_cast<unsigned>(self.number - first) & 1U) == 0) {
-    kernel_error("thread %d is not in the mask %08x of its %s", self.number, mask, kind);
+  auto const mine = static_cast<unsigned>(self.number % warp_size);
+  if ((mask >> mine & 1U) == 0) kernel_error("thread %d is not in the mask %08x of its %s", self.number, mask, kind);
+  Meeting& meeting = processor.meetings[self.number / warp_size];
+  if (meeting.arrived == 0) {
+    meeting.kind = kind;
+    meeting.mask = mask;
+    check_mask(self, kind, mask);
+  } else if (meeting.mask != mask || (meeting.kind != kind && std::strcmp(meeting.kind, kind) != 0)) {
+    kernel_error("lanes of one warp meet in %s (%08x) and %s (%08x)", kind, mask, meeting.kind, meeting.mask);
   }
-  self.kind = kind;
-  self.mask = mask;
-  self.argument = argument;
+  meeting.arrived |= 1U << mine;
+  meeting.arguments[mine] = argument;
   self.state = State::in_exchange;
-  void* arguments[warp_size] = {};
-  for (int i = 0; i < warp_size; ++i) {
-    if ((mask >> static_cast<unsigned>(i) & 1U) == 0) continue;
-    if (first + i >= processor.count) kernel_error("%s names lane %d, which the block does not have", kind, i);
-    Thread const& other = *processor.threads[first + i];
-    if (other.state == State::returned) kernel_error("%s waits for lane %d, which has returned", kind, i);
-    if (other.state != State::in_exchange) return leave_to_scheduler(self);  // the last one does the work
-    if (std::strcmp(other.kind, kind) != 0 || other.mask != mask) {
-      kernel_error("lanes of one warp meet in %s (%08x) and %s (%08x)", kind, mask, other.kind, other.mask);
+  if (meeting.arrived == mask) {  // the last one does the work
+    exchange(meeting.arguments);
+    int const first = self.number / warp_size * warp_size;
+    for (int i = 0; i < warp_size; ++i) {
+      if (meeting.arguments[i] != nullptr) processor.threads[first + i]->state = State::ready;
+      meeting.arguments[i] = nullptr;
     }
-    arguments[i] = other.argument;
-  }
-  exchange(arguments);
-  for (int i = 0; i < warp_size; ++i) {
-    if (arguments[i] != nullptr) processor.threads[first + i]->state = State::ready;
+    meeting.arrived = 0;
   }
   leave_to_scheduler(self);
 }

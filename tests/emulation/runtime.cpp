@@ -11,6 +11,7 @@
 #include "emulation/block.h"
 #include "emulation/launch.h"
 #include "emulation/stream.h"
+#include "launches.h"
 #include "settings.h"
 
 // The rest of the runtime API, as far as the backend calls it.
@@ -79,6 +80,7 @@ cudaError_t check_launch(cudaLaunchConfig_t const& config, void const* kernel) {
   auto const given = shared_limits().find(kernel);
   std::size_t const limit = given == shared_limits().end() ? 48 * 1024 : given->second;
   if (config.dynamicSmemBytes > limit) return refuse(cudaErrorInvalidValue, "more shared memory than was asked for");
+  record_launch(config, kernel);
   return cudaSuccess;
 }
 

@@ -24,6 +24,8 @@ struct Settings {
   std::size_t shared_per_block = 227 * 1024;   // JREG_EMULATED_SHARED, bytes that a block can have
 };
 
+// JREG_EMULATED_LAUNCHES names a file that lists the kernels launched: launches.h.
+
 /// Ends the process with a message when a variable holds something else. Tests may change what is there.
 Settings& settings();
 

@@ -1,7 +1,11 @@
 #include <cuda_runtime.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <fstream>
 #include <numeric>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "backend/cuda/kernels/ptx.cuh"
@@ -262,6 +266,26 @@ TEST_F(Device, ThreadsThatWaitForEachOtherForEverEndTheProcess) {
         cudaStreamSynchronize(stream_);
       },
       "no thread of the block can go on");
+}
+
+template <int size> void listed_kernel(int*) {}
+
+TEST_F(Device, LaunchesAreListedOnceASizeWhereTheEnvironmentNamesAFile) {
+  std::string const path = testing::TempDir() + "jreg_launches";
+  std::remove(path.c_str());
+  setenv("JREG_EMULATED_LAUNCHES", path.c_str(), 1);
+  for (unsigned const threads : {64U, 64U, 32U}) launch(listed_kernel<5>, 2, threads, 128, nullptr);
+  unsetenv("JREG_EMULATED_LAUNCHES");
+  launch(listed_kernel<5>, 2, 96, 128, nullptr);
+  cudaStreamSynchronize(stream_);
+  std::stringstream text;
+  text << std::ifstream{path}.rdbuf();
+  std::remove(path.c_str());
+#if defined(__SANITIZE_ADDRESS__)
+  EXPECT_NE(text.str().find("listed_kernel<5>\n32 128 "), std::string::npos) << text.str();
+#endif
+  EXPECT_EQ(text.str().find("64 128 "), 0U) << text.str();
+  EXPECT_EQ(text.str().find("96 "), std::string::npos) << text.str();
 }
 
 void beyond_shared_memory(int) {

@@ -87,6 +87,16 @@ class Report(unittest.TestCase):
         self.assertEqual(blocks(90, 32, 128, 48 * 1024), (4, "shared memory"))
         self.assertEqual(blocks(90, 32, 128, 227 * 1024), (1, "shared memory"))
 
+    def test_launches_tell_threads_and_dynamic_shared_memory(self):
+        kernel = kernel_report.Kernel(ROW, 90, 42, 0, 2048)
+        with tempfile.NamedTemporaryFile("w") as file:
+            name = "void jreg::backend::cuda::(anonymous namespace)::row<float, 256>(float const*, int)"
+            file.write(f"128 512 {name}\n96 70000 {name}\n")
+            file.flush()
+            kernel_report.complete([kernel], kernel_report.read_launches(pathlib.Path(file.name)))
+        self.assertEqual((kernel.name, kernel.threads, kernel.dynamic), ("row<float, 256>", 128, 70000))
+        self.assertEqual(kernel_report.blocks_resident(kernel), (3, "shared memory"))
+
     def test_a_kernel_that_spills_fails_the_report(self):
         with tempfile.TemporaryDirectory() as folder:
             tool = pathlib.Path(folder) / "cuobjdump"
@@ -95,10 +105,11 @@ class Report(unittest.TestCase):
                 (pathlib.Path(folder) / "elf").write_text(ELF)
                 tool.write_text(f'#!/bin/sh\ncase $1 in --dump-elf) cat {folder}/elf ;; *) cat {folder}/text ;; esac\n')
                 tool.chmod(0o755)
-                result = subprocess.run([sys.executable, ROOT / "tools/kernel_report.py", "--cuobjdump", tool, "any.o"],
+                result = subprocess.run([sys.executable, ROOT / "tools/kernel_report.py", "--cuobjdump", tool, "--launches", f"{folder}/none",
+                                         "any.o"],
                                         capture_output=True, text=True, check=False)
                 self.assertEqual(result.returncode, code, result.stderr)
-                self.assertIn("| `row<float, 256>` | 80 | 40 | 0 | 256 | 2048 + 0 | 75% | registers |", result.stdout)
+                self.assertIn("| `row<float, 256>` | 80 | 40 | 0 | 256 | 2048 + ? | 75% | registers |", result.stdout)
                 self.assertEqual("spill for sm_90" in result.stderr, code == 1)
             nothing = subprocess.run([sys.executable, ROOT / "tools/kernel_report.py", "--build", folder],
                                      capture_output=True, text=True, check=False)
