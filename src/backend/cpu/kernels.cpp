@@ -13,6 +13,9 @@ extern KernelTable const table;
 namespace v4 {
 extern KernelTable const table;
 }
+namespace v4_bf16 {
+extern KernelTable const table;
+}
 #endif
 
 std::vector<KernelTable const*> supported_kernels() {
@@ -26,6 +29,7 @@ std::vector<KernelTable const*> supported_kernels() {
                        __builtin_cpu_supports("avx512vl");
   if (v3_runs) tables.push_back(&v3::table);
   if (v4_runs) tables.push_back(&v4::table);
+  if (v4_runs && __builtin_cpu_supports("avx512bf16")) tables.push_back(&v4_bf16::table);
 #endif
   return tables;
 }

@@ -32,7 +32,7 @@ constexpr std::int64_t attention_chunk = 256;
 /// The inner loops, for one instruction set. Every call works on a range on the calling thread and touches nothing
 /// outside of it; argument meanings are those of Ops.
 struct KernelTable {
-  char const* name;  // "generic", "x86-64-v3", "x86-64-v4"
+  char const* name;  // "generic", "v3", "v4", "v4_bf16": x86-64-v4 and AVX512-BF16
 
   // Ranges of tokens.
   void (*residual_norm)(ResidualNorm const& args, Range tokens);

@@ -48,16 +48,15 @@ inline Visible visible_keys(FirstKeys const& first, std::int64_t query, std::int
   return {begin > 0 ? begin : 0, smaller(keys, query - key + 1)};
 }
 
-/// to (rows, padded columns) = from (rows, columns) * factor; the padding becomes zero.
+/// to (rows, padded columns) = from (rows, columns); the padding becomes zero.
 template <class T>
-inline void pack(T const* from, std::int64_t from_stride, Block to, std::int64_t rows, std::int64_t columns,
-                 float factor = 1) {
+inline void pack(T const* from, std::int64_t from_stride, Block to, std::int64_t rows, std::int64_t columns) {
   std::int64_t const width = padded(columns);
   for (std::int64_t i = 0; i < rows; ++i) {
     T const* const source = from + i * from_stride;
     float* const target = to.data + i * to.stride;
 #pragma omp simd
-    for (std::int64_t j = 0; j < columns; ++j) target[j] = factor * load(source, j);
+    for (std::int64_t j = 0; j < columns; ++j) target[j] = load(source, j);
     for (std::int64_t j = columns; j < width; ++j) target[j] = 0;
   }
 }
