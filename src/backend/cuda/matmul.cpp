@@ -7,6 +7,7 @@
 
 #include "backend/cuda/kernels/product.h"
 #include "base/error.h"
+#include "base/log.h"
 
 namespace jreg::backend::cuda {
 namespace {
@@ -140,6 +141,14 @@ MatrixProducts::Plan MatrixProducts::make_plan(ProductShape const& shape) const 
                          shape.a_transposed ? shape.rows : shape.inner, shape.a_stride);
   plan.result = layout_of(shape, shape.result, shape.rows, shape.columns, shape.c_stride);
   choose_algorithm(shape, plan);
+  constexpr double noticeable = 1e9;  // multiply-adds
+  double const work = static_cast<double>(shape.rows) * static_cast<double>(shape.columns);
+  if (log::rank() == 0 && !plan.by_library && work * static_cast<double>(shape.inner) > noticeable) {
+    log::warning(
+        "cuBLASLt has no algorithm for the product {}: a plain kernel does it, slowly. Sizes that are multiples "
+        "of 8 on every rank are fast",
+        text_of(shape));
+  }
   return plan;
 }
 
