@@ -79,7 +79,7 @@ AttentionArguments<T> backward_arguments(Context const& context, AttentionShape 
   args.dqkv = static_cast<T*>(dqkv.data);
   args.dqkv_stride = dqkv.stride;
   auto const queries = static_cast<std::size_t>(shape.tokens() * shape.heads);
-  args.delta = static_cast<float*>(context.workspace->reserve(queries * sizeof(float)));
+  args.numbers = static_cast<QueryNumber*>(context.workspace->reserve(queries * sizeof(QueryNumber)));
   return args;
 }
 

@@ -10,6 +10,14 @@
 
 namespace jreg::backend::cuda {
 
+/// What the backward pass needs of a query besides its rows; one access of 16 bytes.
+struct alignas(16) QueryNumber {
+  float log_sum_exp;  // natural
+  float logarithm;    // the same in base 2
+  float delta;        // sum of out * dout
+  int lowest;         // first key that is seen
+};
+
 /// What the kernels of attention work on, for activations of type T: device memory, strides in elements. Heads of one
 /// token stand next to each other: queries, then keys, then values in `qkv` and `dqkv`.
 template <class T> struct AttentionArguments {
@@ -24,7 +32,7 @@ template <class T> struct AttentionArguments {
   std::int64_t dout_stride = 0;
   T* dqkv = nullptr;
   std::int64_t dqkv_stride = 0;
-  float* delta = nullptr;  // (batch * heads, sequence), contiguous: sum of out * dout of each query
+  QueryNumber* numbers = nullptr;  // (batch * heads, sequence), contiguous
   int sequence = 0;
   int heads = 0;
   int kv_heads = 0;
@@ -67,7 +75,7 @@ TileOrder tile_order(std::int64_t heads, std::int64_t tiles, std::int64_t group,
 using BrainArguments = AttentionArguments<__nv_bfloat16>;
 void attention_tensor_forward(Context const& context, AttentionShape const& shape, BrainArguments const& args);
 void attention_tensor_backward(Context const& context, AttentionShape const& shape, BrainArguments const& args);
-// Its two parts, once delta is there: the query columns of dqkv, and its key and value columns.
+// Its two parts, once the numbers are there: the query columns of dqkv, and its key and value columns.
 void attention_query_gradient(Context const& context, AttentionShape const& shape, BrainArguments const& args);
 void attention_key_gradient(Context const& context, AttentionShape const& shape, BrainArguments const& args);
 

@@ -114,10 +114,11 @@ __global__ void __launch_bounds__(QueryTiles<size>::threads, size == 64 ? 3 : 2)
   auto const& block = share_block<QueryBlock<size>>(lowest + Tiles::queries, args, order);
   block.fetch_queries(queries, args.qkv + block.token * args.qkv_stride, args.qkv_stride);
   block.fetch(args, stages, block.key_begin);
-  lowest[thread] = lowest_key(block.first, block.begin + thread, args.sequence);
+  lowest[thread] = block.lowest(min(block.begin + thread, args.sequence - 1));
 
   unsigned char* const own_queries = queries + warp * Tile<size>::bytes(Tiles::rows);
   int const query = block.begin + warp * Tiles::rows;
+  auto const lowest_of = [own = lowest + warp * Tiles::rows](int row) { return own[row]; };
   float const scale = args.scale * log2_of_e;
   RunningSoftmax<size> softmax;
   int stage = 0;
@@ -130,8 +131,9 @@ __global__ void __launch_bounds__(QueryTiles<size>::threads, size == 64 ? 3 : 2)
     for (int part = 0; part < Tiles::keys; part += Tiles::step) {
       unsigned char const* const keys = stages + stage * Tiles::stage_bytes + Tile<size>::bytes(part);
       typename Tiles::Scores scores = {};
-      if (!make_scores<size>(scores, own_queries, keys, lowest + warp * Tiles::rows, query, tile + part, lane))
-        continue;
+      bool const seen =
+          make_scores<size>(scores, own_queries, keys, lowest_of, query, tile + part, args.sequence, lane);
+      if (!seen) continue;
       softmax.weigh(scores, scale);
       add_weighted_rows<size>(softmax.sums, scores, keys + Tiles::tile_bytes, lane);
     }
