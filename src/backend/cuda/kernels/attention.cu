@@ -52,6 +52,7 @@ AttentionArguments<T> arguments_of(AttentionShape const& shape, Tensor const& qk
   args.group = static_cast<int>(shape.heads / shape.kv_heads);
   args.head_size = static_cast<int>(shape.head_size);
   args.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.head_size)));
+  args.scale_base2 = args.scale * log2_of_e;
   return args;
 }
 

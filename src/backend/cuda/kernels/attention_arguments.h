@@ -38,7 +38,8 @@ template <class T> struct AttentionArguments {
   int kv_heads = 0;
   int group = 0;  // query heads of one key/value head
   int head_size = 0;
-  float scale = 0;  // 1 / sqrt(head_size)
+  float scale = 0;        // 1 / sqrt(head_size)
+  float scale_base2 = 0;  // the same for exponents of 2
 
   /// Columns in which key head and value head `kv_head` begin.
   __host__ __device__ int key_column(int kv_head) const { return (heads + kv_head) * head_size; }

@@ -96,8 +96,9 @@ __device__ inline void finish(RunningSoftmax<size> const& softmax, BrainArgument
 
 /// Causal attention of 128 queries of one head with an online softmax (Dao, arXiv 2307.08691):
 ///   out = sum_k exp(s_k - max) v_k / sum_k exp(s_k - max),  log_sum_exp = max + log(sum_k exp(s_k - max)).
-/// 4 warps of 32 queries; scores, weights and sums stay in registers (REGISTERS). Shared memory: queries, two stages of
-/// keys and values: 55.8 KB with heads of 64 (3 blocks an SM on an H100, 2 on an A100), 70.1 KB with 128 (2 blocks).
+/// 4 warps of 32 queries; scores, weights and sums stay in registers: 163 a thread with heads of 64 (3 blocks an SM, by
+/// registers; 2 on an A100, by shared memory), 241 with 128 (2 blocks). Shared memory: queries, two stages of keys and
+/// values: 54.6 KiB with heads of 64, 68.6 KiB with 128.
 /// Floor: 4 head_size flops for each pair of query and key that is seen, at the rate of mma.sync (about 0.62 of an
 /// H100's peak); 2 (heads + 2 kv_heads) head_size bytes read and 2 heads head_size written a token, where L2 keeps
 /// keys.
@@ -119,7 +120,6 @@ __global__ void __launch_bounds__(QueryTiles<size>::threads, size == 64 ? 3 : 2)
   unsigned char* const own_queries = queries + warp * Tile<size>::bytes(Tiles::rows);
   int const query = block.begin + warp * Tiles::rows;
   auto const lowest_of = [own = lowest + warp * Tiles::rows](int row) { return own[row]; };
-  float const scale = args.scale * log2_of_e;
   RunningSoftmax<size> softmax;
   int stage = 0;
   for (int tile = block.key_begin; tile < block.end; tile += Tiles::keys, stage ^= 1) {
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(QueryTiles<size>::threads, size == 64 ? 3 : 2)
       bool const seen =
           make_scores<size>(scores, own_queries, keys, lowest_of, query, tile + part, args.sequence, lane);
       if (!seen) continue;
-      softmax.weigh(scores, scale);
+      softmax.weigh(scores, args.scale_base2);
       add_weighted_rows<size>(softmax.sums, scores, keys + Tiles::tile_bytes, lane);
     }
   }

@@ -50,9 +50,9 @@ __device__ inline int seeing_tiles(std::int32_t const* first, int sequence, int 
 /// computed from them anew for each tile would otherwise wait in registers that the products need.
 template <int size> struct KeyBlock {
   using Tiles = KeyTiles<size>;
-  std::int64_t token;         // first of the sequence
-  std::int32_t const* first;  // of the sequence
-  std::int64_t row;           // batch * heads
+  std::int64_t token;          // first of the sequence
+  std::int32_t const* first;   // of the sequence
+  QueryNumber const* numbers;  // of all heads of the sequence
   int kv_head;
   int begin;            // keys
   int tile_begin;       // of the queries that see them
@@ -67,9 +67,8 @@ template <int size> struct KeyBlock {
   __device__ KeyBlock(BrainArguments const& args, TileOrder const& order) {
     TileOrder::Place const place = order(blockIdx.x);
     kv_head = static_cast<int>(place.head % static_cast<unsigned>(args.kv_heads));
-    std::int64_t const batch = place.head / static_cast<unsigned>(args.kv_heads);
-    token = batch * args.sequence;
-    row = batch * args.heads;
+    token = static_cast<std::int64_t>(place.head / static_cast<unsigned>(args.kv_heads)) * args.sequence;
+    numbers = args.numbers + token * args.heads;
     first = args.first == nullptr ? nullptr : args.first + token;
     begin = static_cast<int>(place.rank) * Tiles::keys;  // earlier ones are seen by more queries
     tile_begin = begin / Tiles::queries;
@@ -98,7 +97,7 @@ template <int size> struct KeyBlock {
     int const thread = static_cast<int>(threadIdx.x);
     if (thread < Tiles::queries) {  // zeros beyond the sequence: with rows of zeros they add nothing
       auto* const to = reinterpret_cast<QueryNumber*>(stage + 2 * Tiles::tile_bytes) + thread;
-      copy_async_16(to, args.numbers + (row + head) * args.sequence + query + thread, thread < valid);
+      copy_async_16(to, numbers + static_cast<std::int64_t>(head) * args.sequence + query + thread, thread < valid);
     }
     copy_async_commit();
   }
@@ -210,9 +209,11 @@ __device__ inline void add_tile(typename KeyTiles<size>::Sums& key_sums, typenam
 /// w_tk = exp(scale q_t . k_k - log_sum_exp_t), for 128 keys of one key/value head over the tiles of queries of all
 /// heads of its group, one after another: nothing is shared between blocks, so no sum depends on their order.
 /// A warp holds scores with keys as rows, which are the left factors of both sums without a way through shared memory.
-/// Scores, gradients and sums stay in registers (REGISTERS). Shared memory: keys, values, two stages of 64 queries and
-/// their dout: 75.3 KB with heads of 64 (2 blocks an SM), 140.9 KB with 128 (1 block); the next tile travels while one
-/// is worked on. Floor: 8 head_size flops for each pair of query and key that is seen, at the rate of mma.sync.
+/// Scores, gradients and sums stay in registers: 254 a thread with heads of 64 (2 blocks of 4 warps an SM), 238 with
+/// 128 (one block of 8). Shared memory: keys, values, two stages of 64 queries, their dout and numbers: 74.1 KiB with
+/// heads of 64, 138.1 KiB with 128; the next tile travels while one is worked on. Floor: 8 head_size flops for each
+/// pair of query and key that is seen, at the rate of mma.sync; with heads of 128 shared memory feeds about 0.6 of
+/// that.
 template <int size>
 __global__ void __launch_bounds__(KeyTiles<size>::threads, KeyTiles<size>::blocks_of_multiprocessor)
     key_gradient_kernel(BrainArguments const args, TileOrder const order) {
@@ -241,7 +242,7 @@ __global__ void __launch_bounds__(KeyTiles<size>::threads, KeyTiles<size>::block
     __syncthreads();  // this tile is here for all, and the one before is done with
     if (turn + 1 < block.turns) block.fetch(args, stages, turn + 1);
     add_tile<size>(key_sums, value_sums, own_keys, stages + turn % 2 * Tiles::stage_bytes,
-                   block.begin + warp * Tiles::rows, block.query_of(turn), args.sequence, args.scale * log2_of_e, lane);
+                   block.begin + warp * Tiles::rows, block.query_of(turn), args.sequence, args.scale_base2, lane);
   }
 
   int const key = block.begin + warp * Tiles::rows;

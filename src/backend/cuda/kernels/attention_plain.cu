@@ -65,8 +65,8 @@ __device__ inline float row_sum(float value) {
 }
 
 /// Forward as in attention_forward.cu, 64 queries and 64 columns of the output a block: a block for each further 64
-/// columns makes the scores again. 256 threads, 33.1 KB of shared memory; fp32 units, about 2 head_size fma for each
-/// pair of query and key, half of their instructions reading shared memory.
+/// columns makes the scores again. 256 threads of 128 registers (2 blocks an SM), 32.8 KiB of shared memory; fp32
+/// units, about 2 head_size fma for each pair of query and key, half of their instructions reading shared memory.
 template <class T>
 __global__ void __launch_bounds__(threads) forward_kernel(AttentionArguments<T> const args, TileOrder const order) {
   auto& shared = *reinterpret_cast<Shared*>(dynamic_shared());

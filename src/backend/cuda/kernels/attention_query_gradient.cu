@@ -49,10 +49,10 @@ __device__ inline void differentiate(float (&weights)[m_tiles][n_tiles][4],
 
 /// dq_t = scale sum_k w_tk (dout_t . v_k - delta_t) k_k with w_tk = exp(scale q_t . k_k - log_sum_exp_t), for 128
 /// queries of one head over tiles of keys; nothing is shared between blocks, so no sum depends on their order.
-/// 4 warps of 32 queries; scores, gradients and sums stay in registers (REGISTERS). Shared memory: queries, dout, two
-/// stages of keys and values: 75.3 KB with heads of 64 (3 blocks an SM on an H100, 2 on an A100), 105.9 KB with 128 (2
-/// blocks, 1 on an A100). Floor: 6 head_size flops for each pair of query and key that is seen, at the rate of
-/// mma.sync.
+/// 4 warps of 32 queries; scores, gradients and sums stay in registers: 194 a thread with heads of 64, 251 with 128 (2
+/// blocks an SM). Shared memory: queries, dout, two stages of keys and values: 74.1 KiB with heads of 64, 104.1 KiB
+/// with 128 (one block on an A100). Floor: 6 head_size flops for each pair of query and key that is seen, at the rate
+/// of mma.sync.
 template <int size>
 __global__ void __launch_bounds__(QueryTiles<size>::threads, 2)
     query_gradient_kernel(BrainArguments const args, TileOrder const order) {
@@ -74,7 +74,6 @@ __global__ void __launch_bounds__(QueryTiles<size>::threads, 2)
   int const query = block.begin + warp * Tiles::rows;
   QueryNumber const* const own_numbers = numbers + warp * Tiles::rows + lane / 4;
   auto const lowest_of = [own = numbers + warp * Tiles::rows](int row) { return own[row].lowest; };
-  float const scale = args.scale * log2_of_e;
   typename Tiles::Sums sums = {};
   int stage = 0;
   for (int tile = block.key_begin; tile < block.end; tile += Tiles::keys, stage ^= 1) {
@@ -89,7 +88,7 @@ __global__ void __launch_bounds__(QueryTiles<size>::threads, 2)
       bool const seen =
           make_scores<size>(weights, own_queries, keys, lowest_of, query, tile + part, args.sequence, lane);
       if (!seen) continue;
-      weigh(weights, own_numbers, scale);
+      weigh(weights, own_numbers, args.scale_base2);
       typename Tiles::Scores products = {};  // dout . v
       add_row_products<size>(products, own_queries + Tiles::block_bytes, keys + Tiles::tile_bytes, lane);
       differentiate(weights, products, own_numbers);

@@ -43,7 +43,7 @@ __device__ inline void copy_rows_async(unsigned char* tile, Bf16 const* from, st
   int const row = static_cast<int>(threadIdx.x) / Layout::chunks;
   unsigned char* to = tile + Layout::offset(row, chunk);
   Bf16 const* source = from + row * stride + chunk * 8;
-#pragma unroll 4  // not more: the addresses would wait in registers that the products need
+#pragma unroll 2  // not more: the addresses would wait in registers that the products need
   for (int i = row; i < row + rows; i += step) {
     copy_async_16(to, source, i < valid);
     to += step * Layout::row_bytes;
