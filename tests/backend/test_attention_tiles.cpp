@@ -172,7 +172,7 @@ TEST_P(AttentionTiles, ZeroesGiveTheSameBitsAsNoMaskAndTwiceGivesTheSameBits) {
 }
 
 TEST_P(AttentionTiles, ASequenceHasTheSameBitsInEveryBatch) {
-  for (Case const& c : {Case{{3, 140, 2, 1, 64}, {}}, Case{{2, 140, 2, 1, 128}, {70}}}) {
+  for (Case const& c : {Case{{2, 140, 2, 1, 64}, {}}, Case{{2, 140, 2, 1, 128}, {70}}}) {
     SCOPED_TRACE(text_of(c));
     AttentionShape const shape = shape_of(c.heads);
     First const first = first_of_documents(c);

@@ -52,6 +52,7 @@ AttentionArguments<T> arguments_of(AttentionShape const& shape, Tensor const& qk
   args.group = static_cast<int>(shape.heads / shape.kv_heads);
   args.head_size = static_cast<int>(shape.head_size);
   args.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.head_size)));
+  args.scale_base2 = args.scale * log2_of_e;
   return args;
 }
 
@@ -79,7 +80,7 @@ AttentionArguments<T> backward_arguments(Context const& context, AttentionShape 
   args.dqkv = static_cast<T*>(dqkv.data);
   args.dqkv_stride = dqkv.stride;
   auto const queries = static_cast<std::size_t>(shape.tokens() * shape.heads);
-  args.delta = static_cast<float*>(context.workspace->reserve(queries * sizeof(float)));
+  args.numbers = static_cast<QueryNumber*>(context.workspace->reserve(queries * sizeof(QueryNumber)));
   return args;
 }
 

@@ -10,6 +10,14 @@
 
 namespace jreg::backend::cuda {
 
+/// What the backward pass needs of a query besides its rows; one access of 16 bytes.
+struct alignas(16) QueryNumber {
+  float log_sum_exp;  // natural
+  float logarithm;    // the same in base 2
+  float delta;        // sum of out * dout
+  int lowest;         // first key that is seen
+};
+
 /// What the kernels of attention work on, for activations of type T: device memory, strides in elements. Heads of one
 /// token stand next to each other: queries, then keys, then values in `qkv` and `dqkv`.
 template <class T> struct AttentionArguments {
@@ -24,13 +32,14 @@ template <class T> struct AttentionArguments {
   std::int64_t dout_stride = 0;
   T* dqkv = nullptr;
   std::int64_t dqkv_stride = 0;
-  float* delta = nullptr;  // (batch * heads, sequence), contiguous: sum of out * dout of each query
+  QueryNumber* numbers = nullptr;  // (batch * heads, sequence), contiguous
   int sequence = 0;
   int heads = 0;
   int kv_heads = 0;
   int group = 0;  // query heads of one key/value head
   int head_size = 0;
-  float scale = 0;  // 1 / sqrt(head_size)
+  float scale = 0;        // 1 / sqrt(head_size)
+  float scale_base2 = 0;  // the same for exponents of 2
 
   /// Columns in which key head and value head `kv_head` begin.
   __host__ __device__ int key_column(int kv_head) const { return (heads + kv_head) * head_size; }
@@ -67,7 +76,7 @@ TileOrder tile_order(std::int64_t heads, std::int64_t tiles, std::int64_t group,
 using BrainArguments = AttentionArguments<__nv_bfloat16>;
 void attention_tensor_forward(Context const& context, AttentionShape const& shape, BrainArguments const& args);
 void attention_tensor_backward(Context const& context, AttentionShape const& shape, BrainArguments const& args);
-// Its two parts, once delta is there: the query columns of dqkv, and its key and value columns.
+// Its two parts, once the numbers are there: the query columns of dqkv, and its key and value columns.
 void attention_query_gradient(Context const& context, AttentionShape const& shape, BrainArguments const& args);
 void attention_key_gradient(Context const& context, AttentionShape const& shape, BrainArguments const& args);
 

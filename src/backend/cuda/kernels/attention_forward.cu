@@ -96,8 +96,9 @@ __device__ inline void finish(RunningSoftmax<size> const& softmax, BrainArgument
 
 /// Causal attention of 128 queries of one head with an online softmax (Dao, arXiv 2307.08691):
 ///   out = sum_k exp(s_k - max) v_k / sum_k exp(s_k - max),  log_sum_exp = max + log(sum_k exp(s_k - max)).
-/// 4 warps of 32 queries; scores, weights and sums stay in registers (REGISTERS). Shared memory: queries, two stages of
-/// keys and values: 55.8 KB with heads of 64 (3 blocks an SM on an H100, 2 on an A100), 70.1 KB with 128 (2 blocks).
+/// 4 warps of 32 queries; scores, weights and sums stay in registers: 163 a thread with heads of 64 (3 blocks an SM, by
+/// registers; 2 on an A100, by shared memory), 241 with 128 (2 blocks). Shared memory: queries, two stages of keys and
+/// values: 54.6 KiB with heads of 64, 68.6 KiB with 128.
 /// Floor: 4 head_size flops for each pair of query and key that is seen, at the rate of mma.sync (about 0.62 of an
 /// H100's peak); 2 (heads + 2 kv_heads) head_size bytes read and 2 heads head_size written a token, where L2 keeps
 /// keys.
@@ -114,11 +115,11 @@ __global__ void __launch_bounds__(QueryTiles<size>::threads, size == 64 ? 3 : 2)
   auto const& block = share_block<QueryBlock<size>>(lowest + Tiles::queries, args, order);
   block.fetch_queries(queries, args.qkv + block.token * args.qkv_stride, args.qkv_stride);
   block.fetch(args, stages, block.key_begin);
-  lowest[thread] = lowest_key(block.first, block.begin + thread, args.sequence);
+  lowest[thread] = block.lowest(min(block.begin + thread, args.sequence - 1));
 
   unsigned char* const own_queries = queries + warp * Tile<size>::bytes(Tiles::rows);
   int const query = block.begin + warp * Tiles::rows;
-  float const scale = args.scale * log2_of_e;
+  auto const lowest_of = [own = lowest + warp * Tiles::rows](int row) { return own[row]; };
   RunningSoftmax<size> softmax;
   int stage = 0;
   for (int tile = block.key_begin; tile < block.end; tile += Tiles::keys, stage ^= 1) {
@@ -130,9 +131,10 @@ __global__ void __launch_bounds__(QueryTiles<size>::threads, size == 64 ? 3 : 2)
     for (int part = 0; part < Tiles::keys; part += Tiles::step) {
       unsigned char const* const keys = stages + stage * Tiles::stage_bytes + Tile<size>::bytes(part);
       typename Tiles::Scores scores = {};
-      if (!make_scores<size>(scores, own_queries, keys, lowest + warp * Tiles::rows, query, tile + part, lane))
-        continue;
-      softmax.weigh(scores, scale);
+      bool const seen =
+          make_scores<size>(scores, own_queries, keys, lowest_of, query, tile + part, args.sequence, lane);
+      if (!seen) continue;
+      softmax.weigh(scores, args.scale_base2);
       add_weighted_rows<size>(softmax.sums, scores, keys + Tiles::tile_bytes, lane);
     }
   }

@@ -1,4 +1,5 @@
-#include "backend/cuda/kernels/attention_delta.cuh"
+#include <cmath>
+
 #include "backend/cuda/kernels/attention_numbers.cuh"
 #include "backend/cuda/kernels/attention_tile.cuh"
 #include "backend/cuda/launch.h"
@@ -18,12 +19,14 @@ template <int size> struct KeyTiles {
   static constexpr int queries = 64;         // of a tile
   static constexpr int step = 32;            // queries whose scores are in registers
   static constexpr int n_tiles = step / 8;
+  static constexpr int slice = size == 64 ? 2 : n_tiles;  // whose gradients are in registers besides: 32 would not fit
   static constexpr int blocks_of_multiprocessor = size == 64 ? 2 : 1;
   static constexpr int tile_bytes = Tile<size>::bytes(queries);
   static constexpr int block_bytes = Tile<size>::bytes(keys);
-  static constexpr int stage_bytes = 2 * tile_bytes + static_cast<int>(sizeof(QueryNumbers<queries>));
+  static constexpr int stage_bytes = 2 * tile_bytes + queries * static_cast<int>(sizeof(QueryNumber));
 
   using Scores = float[m_tiles][n_tiles][4];  // (keys, queries)
+  using Slice = float[m_tiles][slice][4];
   using Sums = float[m_tiles][size / 8][4];
 };
 
@@ -43,61 +46,73 @@ __device__ inline int seeing_tiles(std::int32_t const* first, int sequence, int 
   }
 }
 
-/// Which keys a block has, and where the queries of their group are. Lies in shared memory.
+/// Which keys a block has, and where the queries of their group are. Lies in shared memory, strides too: what is
+/// computed from them anew for each tile would otherwise wait in registers that the products need.
 template <int size> struct KeyBlock {
   using Tiles = KeyTiles<size>;
-  std::int64_t token;         // first of the sequence
-  std::int32_t const* first;  // of the sequence
-  std::int64_t row;           // batch * heads
+  std::int64_t token;          // first of the sequence
+  std::int32_t const* first;   // of the sequence
+  QueryNumber const* numbers;  // of all heads of the sequence
   int kv_head;
-  int begin;  // keys
-  int tile_begin;
-  int tile_end;  // of the queries that see them
+  int begin;            // keys
+  int tile_begin;       // of the queries that see them
+  int tiles;            // that see them, of each head
+  int turns;            // tiles of all heads of the group
+  Bf16 const* queries;  // of the sequence
+  std::int64_t query_stride;
+  Bf16 const* douts;  // of the sequence
+  std::int64_t dout_stride;
 
   /// The first warp makes it.
   __device__ KeyBlock(BrainArguments const& args, TileOrder const& order) {
     TileOrder::Place const place = order(blockIdx.x);
     kv_head = static_cast<int>(place.head % static_cast<unsigned>(args.kv_heads));
-    std::int64_t const batch = place.head / static_cast<unsigned>(args.kv_heads);
-    token = batch * args.sequence;
-    row = batch * args.heads;
+    token = static_cast<std::int64_t>(place.head / static_cast<unsigned>(args.kv_heads)) * args.sequence;
+    numbers = args.numbers + token * args.heads;
     first = args.first == nullptr ? nullptr : args.first + token;
     begin = static_cast<int>(place.rank) * Tiles::keys;  // earlier ones are seen by more queries
     tile_begin = begin / Tiles::queries;
-    tile_end = tile_begin + seeing_tiles(first, args.sequence, tile_begin, Tiles::queries, begin + Tiles::keys,
-                                         static_cast<int>(threadIdx.x));
+    tiles = seeing_tiles(first, args.sequence, tile_begin, Tiles::queries, begin + Tiles::keys,
+                         static_cast<int>(threadIdx.x));
+    turns = tiles * args.group;
+    queries = args.qkv + token * args.qkv_stride;
+    query_stride = args.qkv_stride;
+    douts = args.dout + token * args.dout_stride;
+    dout_stride = args.dout_stride;
   }
 
-  /// Begins to copy a tile of queries of one head and of their dout; one group of copies.
-  __device__ void fetch(BrainArguments const& args, unsigned char* stage, int head, int tile) const {
-    int const query = tile * Tiles::queries;
+  /// The first query of a turn; turns go over the tiles of one head after another.
+  __device__ int query_of(int turn) const { return (tile_begin + turn % tiles) * Tiles::queries; }
+  /// Begins to copy a turn's rows of queries, of dout, and numbers; one group of copies.
+  __device__ void fetch(BrainArguments const& args, unsigned char* stages, int turn) const {
+    unsigned char* const stage = stages + turn % 2 * Tiles::stage_bytes;
+    int const head = kv_head * args.group + turn / tiles;
+    int const query = query_of(turn);
     int const valid = args.sequence - query;
-    copy_rows_async<size, Tiles::queries, Tiles::threads>(
-        stage, args.qkv + (token + query) * args.qkv_stride + head * size, args.qkv_stride, valid);
+    int const column = head * size;
+    copy_rows_async<size, Tiles::queries, Tiles::threads>(stage, queries + query * query_stride + column, query_stride,
+                                                          valid);
     copy_rows_async<size, Tiles::queries, Tiles::threads>(stage + Tiles::tile_bytes,
-                                                          args.dout + (token + query) * args.dout_stride + head * size,
-                                                          args.dout_stride, valid);
-    copy_async_commit();
-  }
-  /// The numbers of this thread's query of a tile.
-  __device__ QueryNumber number(BrainArguments const& args, int head, int tile) const {
+                                                          douts + query * dout_stride + column, dout_stride, valid);
     int const thread = static_cast<int>(threadIdx.x);
-    if (thread >= Tiles::queries) return {};
-    return load_number(args, row + head, first, tile * Tiles::queries + thread);
+    if (thread < Tiles::queries) {  // zeros beyond the sequence: with rows of zeros they add nothing
+      auto* const to = reinterpret_cast<QueryNumber*>(stage + 2 * Tiles::tile_bytes) + thread;
+      copy_async_16(to, numbers + static_cast<std::int64_t>(head) * args.sequence + query + thread, thread < valid);
+    }
+    copy_async_commit();
   }
   /// Begins to copy the block's keys, or its values.
   __device__ void fetch_keys(BrainArguments const& args, unsigned char* to, int column) const {
-    copy_rows_async<size, Tiles::keys, Tiles::threads>(to, args.qkv + (token + begin) * args.qkv_stride + column,
-                                                       args.qkv_stride, args.sequence - begin);
+    copy_rows_async<size, Tiles::keys, Tiles::threads>(to, queries + begin * query_stride + column, query_stride,
+                                                       args.sequence - begin);
   }
 };
 
-/// Scores (keys, queries) become weights 2^(scale score - logarithm), 0 where the query does not see the key. `part`:
-/// of the tile's queries; `key`, `query`: the warp's first ones.
+/// Scores (keys, queries) of keys that their queries do not see become -infinity. `numbers`: of the queries, the first
+/// of which is `query`; the warp's first key is `key`.
 template <int size>
-__device__ inline void weigh(typename KeyTiles<size>::Scores& scores,
-                             QueryNumbers<KeyTiles<size>::queries> const& numbers, int part, int key, int query,
-                             bool masked, float scale, int lane) {
+__device__ inline void hide_unseen(typename KeyTiles<size>::Scores& scores, QueryNumber const* numbers, int key,
+                                   int query, int lane) {
   using Tiles = KeyTiles<size>;
 #pragma unroll
   for (int n = 0; n < Tiles::n_tiles; ++n) {
@@ -105,37 +120,55 @@ __device__ inline void weigh(typename KeyTiles<size>::Scores& scores,
     for (int right = 0; right < 2; ++right) {
       int const column = 8 * n + lane % 4 * 2 + right;
       int const row = key + lane / 4;  // of this lane's first score
-      float const logarithm = numbers.logarithm[part + column];
       int const last = query + column - row;
-      int const lowest = masked ? numbers.lowest[part + column] - row : 0;
+      int const lowest_row = numbers[column].lowest - row;
 #pragma unroll
       for (int m = 0; m < Tiles::m_tiles; ++m) {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          float& score = scores[m][n][2 * half + right];
-          score = exp2_approximate(fmaf(score, scale, -logarithm));
           int const distance = 16 * m + 8 * half;
-          if (masked && (distance > last || distance < lowest)) score = 0;
+          if (distance > last || distance < lowest_row) scores[m][n][2 * half + right] = -INFINITY;
         }
       }
     }
   }
 }
 
-/// weights <- weights (products - delta of the query): the gradients of the scores.
+/// Scores become weights 2^(scale score - logarithm of the query).
 template <int size>
-__device__ inline void differentiate(typename KeyTiles<size>::Scores& weights,
-                                     typename KeyTiles<size>::Scores const& products, float const* deltas, int lane) {
+__device__ inline void weigh(typename KeyTiles<size>::Scores& scores, QueryNumber const* numbers, float scale,
+                             int lane) {
   using Tiles = KeyTiles<size>;
 #pragma unroll
   for (int n = 0; n < Tiles::n_tiles; ++n) {
 #pragma unroll
     for (int right = 0; right < 2; ++right) {
-      float const delta = deltas[8 * n + lane % 4 * 2 + right];
+      float const logarithm = numbers[8 * n + lane % 4 * 2 + right].logarithm;
 #pragma unroll
       for (int m = 0; m < Tiles::m_tiles; ++m) {
 #pragma unroll
-        for (int i = right; i < 4; i += 2) weights[m][n][i] *= products[m][n][i] - delta;
+        for (int i = right; i < 4; i += 2) {
+          scores[m][n][i] = exp2_approximate(fmaf(scores[m][n][i], scale, -logarithm));
+        }
+      }
+    }
+  }
+}
+
+/// products <- weights (products - delta of the query): the gradients of the scores of a slice.
+template <int size>
+__device__ inline void differentiate(typename KeyTiles<size>::Slice& products,
+                                     typename KeyTiles<size>::Scores const& weights, int begin,
+                                     QueryNumber const* numbers, int lane) {
+#pragma unroll
+  for (int n = 0; n < KeyTiles<size>::slice; ++n) {
+#pragma unroll
+    for (int right = 0; right < 2; ++right) {
+      float const delta = numbers[8 * n + lane % 4 * 2 + right].delta;
+#pragma unroll
+      for (int m = 0; m < KeyTiles<size>::m_tiles; ++m) {
+#pragma unroll
+        for (int i = right; i < 4; i += 2) products[m][n][i] = weights[m][begin + n][i] * (products[m][n][i] - delta);
       }
     }
   }
@@ -144,24 +177,31 @@ __device__ inline void differentiate(typename KeyTiles<size>::Scores& weights,
 /// The warp's part of a tile of queries. `keys`: its rows of the keys, the values `block_bytes` further.
 template <int size>
 __device__ inline void add_tile(typename KeyTiles<size>::Sums& key_sums, typename KeyTiles<size>::Sums& value_sums,
-                                unsigned char const* keys, unsigned char const* stage, int key, int query, float scale,
-                                int lane) {
+                                unsigned char const* keys, unsigned char const* stage, int key, int query, int sequence,
+                                float scale, int lane) {
   using Tiles = KeyTiles<size>;
-  auto const& numbers = *reinterpret_cast<QueryNumbers<Tiles::queries> const*>(stage + 2 * Tiles::tile_bytes);
+  auto const* const all_numbers = reinterpret_cast<QueryNumber const*>(stage + 2 * Tiles::tile_bytes);
 #pragma unroll 1
   for (int part = 0; part < Tiles::queries; part += Tiles::step) {
-    if (query + part + Tiles::step <= key || numbers.lowest[part] >= key + Tiles::rows) continue;  // none sees any
-    bool const masked = key + Tiles::rows - 1 > query + part || numbers.lowest[part + Tiles::step - 1] > key;
+    QueryNumber const* const numbers = all_numbers + part;
+    int const begin = query + part;
+    int const last = min(Tiles::step, sequence - begin) - 1;
+    if (last < 0 || begin + last < key || numbers[0].lowest >= key + Tiles::rows) continue;  // none sees any
+    bool const masked = key + Tiles::rows - 1 > begin || numbers[last].lowest > key;
     unsigned char const* const queries = stage + Tile<size>::bytes(part);
     unsigned char const* const douts = queries + Tiles::tile_bytes;
     typename Tiles::Scores weights = {};
     add_row_products<size>(weights, keys, queries, lane);
-    weigh<size>(weights, numbers, part, key, query + part, masked, scale, lane);
+    if (masked) hide_unseen<size>(weights, numbers, key, begin, lane);
+    weigh<size>(weights, numbers, scale, lane);
     add_weighted_rows<size>(value_sums, weights, douts, lane);
-    typename Tiles::Scores products = {};  // v . dout
-    add_row_products<size>(products, keys + Tiles::block_bytes, douts, lane);
-    differentiate<size>(weights, products, numbers.delta + part, lane);
-    add_weighted_rows<size>(key_sums, weights, queries, lane);
+#pragma unroll
+    for (int n = 0; n < Tiles::n_tiles; n += Tiles::slice) {
+      typename Tiles::Slice products = {};  // v . dout
+      add_row_products<size>(products, keys + Tiles::block_bytes, douts + Tile<size>::bytes(8 * n), lane);
+      differentiate<size>(products, weights, n, numbers + 8 * n, lane);
+      add_weighted_rows<size>(key_sums, products, queries + Tile<size>::bytes(8 * n), lane);
+    }
   }
 }
 
@@ -169,22 +209,20 @@ __device__ inline void add_tile(typename KeyTiles<size>::Sums& key_sums, typenam
 /// w_tk = exp(scale q_t . k_k - log_sum_exp_t), for 128 keys of one key/value head over the tiles of queries of all
 /// heads of its group, one after another: nothing is shared between blocks, so no sum depends on their order.
 /// A warp holds scores with keys as rows, which are the left factors of both sums without a way through shared memory.
-/// Scores, gradients and sums stay in registers (REGISTERS). Shared memory: keys, values, two stages of 64 queries and
-/// their dout: 75.3 KB with heads of 64 (2 blocks an SM), 140.9 KB with 128 (1 block); the next tile travels while one
-/// is worked on. Floor: 8 head_size flops for each pair of query and key that is seen, at the rate of mma.sync.
+/// Scores, gradients and sums stay in registers: 254 a thread with heads of 64 (2 blocks of 4 warps an SM), 238 with
+/// 128 (one block of 8). Shared memory: keys, values, two stages of 64 queries, their dout and numbers: 74.1 KiB with
+/// heads of 64, 138.1 KiB with 128; the next tile travels while one is worked on. Floor: 8 head_size flops for each
+/// pair of query and key that is seen, at the rate of mma.sync; with heads of 128 shared memory feeds about 0.6 of
+/// that.
 template <int size>
 __global__ void __launch_bounds__(KeyTiles<size>::threads, KeyTiles<size>::blocks_of_multiprocessor)
     key_gradient_kernel(BrainArguments const args, TileOrder const order) {
   using Tiles = KeyTiles<size>;
-  using Numbers = QueryNumbers<Tiles::queries>;
   int const thread = static_cast<int>(threadIdx.x);
   int const lane = thread % warp_size;
   int const warp = thread / warp_size;
   unsigned char* const keys = dynamic_shared();  // then values, stages, the block
   unsigned char* const stages = keys + 2 * Tiles::block_bytes;
-  auto const numbers_of = [=](int stage) {
-    return reinterpret_cast<Numbers*>(stages + stage * Tiles::stage_bytes + 2 * Tiles::tile_bytes);
-  };
   auto& block = *reinterpret_cast<KeyBlock<size>*>(stages + 2 * Tiles::stage_bytes);
   if (warp == 0) {
     KeyBlock<size> const made{args, order};
@@ -192,36 +230,22 @@ __global__ void __launch_bounds__(KeyTiles<size>::threads, KeyTiles<size>::block
   }
   __syncthreads();
 
-  int head = block.kv_head * args.group;
-  int tile = block.tile_begin;
   block.fetch_keys(args, keys, args.key_column(block.kv_head));
   block.fetch_keys(args, keys + Tiles::block_bytes, args.value_column(block.kv_head));
-  block.fetch(args, stages, head, tile);
-  numbers_of(0)->keep(thread, block.number(args, head, tile));
+  block.fetch(args, stages, 0);
 
   unsigned char* const own_keys = keys + warp * Tile<size>::bytes(Tiles::rows);
-  int const key = block.begin + warp * Tiles::rows;
   typename Tiles::Sums key_sums = {};
   typename Tiles::Sums value_sums = {};
-  for (int stage = 0; head < (block.kv_head + 1) * args.group; stage ^= 1) {
+  for (int turn = 0; turn < block.turns; ++turn) {
     copy_async_wait<0>();
     __syncthreads();  // this tile is here for all, and the one before is done with
-    int const query = tile * Tiles::queries;
-    if (++tile == block.tile_end) {
-      tile = block.tile_begin;
-      ++head;
-    }
-    bool const more = head < (block.kv_head + 1) * args.group;
-    QueryNumber next{};
-    if (more) {
-      block.fetch(args, stages + (stage ^ 1) * Tiles::stage_bytes, head, tile);
-      next = block.number(args, head, tile);
-    }
-    add_tile<size>(key_sums, value_sums, own_keys, stages + stage * Tiles::stage_bytes, key, query,
-                   args.scale * log2_of_e, lane);
-    if (more) numbers_of(stage ^ 1)->keep(thread, next);
+    if (turn + 1 < block.turns) block.fetch(args, stages, turn + 1);
+    add_tile<size>(key_sums, value_sums, own_keys, stages + turn % 2 * Tiles::stage_bytes,
+                   block.begin + warp * Tiles::rows, block.query_of(turn), args.sequence, args.scale_base2, lane);
   }
 
+  int const key = block.begin + warp * Tiles::rows;
   float factor[Tiles::m_tiles][2];
 #pragma unroll
   for (auto& halves : factor) halves[0] = halves[1] = args.scale;
@@ -252,8 +276,8 @@ void attention_key_gradient(Context const& context, AttentionShape const& shape,
 }
 
 void attention_tensor_backward(Context const& context, AttentionShape const& shape, BrainArguments const& args) {
-  shape.head_size == 64 ? launch_delta<Bf16, 8, 8>(context, shape, args)
-                        : launch_delta<Bf16, 8, 16>(context, shape, args);
+  shape.head_size == 64 ? launch_numbers<Bf16, 8, 8>(context, shape, args)
+                        : launch_numbers<Bf16, 8, 16>(context, shape, args);
   attention_key_gradient(context, shape, args);
   attention_query_gradient(context, shape, args);
 }

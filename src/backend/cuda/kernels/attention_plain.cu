@@ -1,7 +1,7 @@
 #include <climits>
 #include <cmath>
 
-#include "backend/cuda/kernels/attention_delta.cuh"
+#include "backend/cuda/kernels/attention_numbers.cuh"
 #include "backend/cuda/kernels/attention_plain.cuh"
 #include "backend/cuda/launch.h"
 
@@ -47,10 +47,10 @@ template <class T> struct Sequence {
     return first == nullptr ? 0 : first[query];
   }
   __device__ float log_sum_exp(int query) const {
-    return query < args.sequence ? args.log_sum_exp[row * args.log_sum_exp_stride + query] : 0.0F;
+    return query < args.sequence ? args.numbers[row * args.sequence + query].log_sum_exp : 0.0F;
   }
   __device__ float delta(int query) const {
-    return query < args.sequence ? args.delta[row * args.sequence + query] : 0.0F;
+    return query < args.sequence ? args.numbers[row * args.sequence + query].delta : 0.0F;
   }
 };
 
@@ -65,8 +65,8 @@ __device__ inline float row_sum(float value) {
 }
 
 /// Forward as in attention_forward.cu, 64 queries and 64 columns of the output a block: a block for each further 64
-/// columns makes the scores again. 256 threads, 33.1 KB of shared memory; fp32 units, about 2 head_size fma for each
-/// pair of query and key, half of their instructions reading shared memory.
+/// columns makes the scores again. 256 threads of 128 registers (2 blocks an SM), 32.8 KiB of shared memory; fp32
+/// units, about 2 head_size fma for each pair of query and key, half of their instructions reading shared memory.
 template <class T>
 __global__ void __launch_bounds__(threads) forward_kernel(AttentionArguments<T> const args, TileOrder const order) {
   auto& shared = *reinterpret_cast<Shared*>(dynamic_shared());
@@ -233,7 +233,7 @@ void attention_plain_forward(Context const& context, AttentionShape const& shape
 
 template <class T>
 void attention_plain_backward(Context const& context, AttentionShape const& shape, AttentionArguments<T> const& args) {
-  launch_delta<T, 1, warp_size>(context, shape, args);
+  launch_numbers<T, 1, warp_size>(context, shape, args);
   plain::launch_tiles(context, shape, args, shape.kv_heads, plain::key_gradient_kernel<T>);
   plain::launch_tiles(context, shape, args, shape.heads, plain::query_gradient_kernel<T>);
 }

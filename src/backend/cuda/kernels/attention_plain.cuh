@@ -30,7 +30,7 @@ template <class T> struct HeadRows {
   int valid;
 };
 
-/// Shared memory of a block: parts of two factors, and weights of all pairs: 33.1 KB.
+/// Shared memory of a block: parts of two factors, and weights of all pairs: 32.8 KiB.
 struct Shared {
   float left[tile][pitch];
   float right[tile][pitch];

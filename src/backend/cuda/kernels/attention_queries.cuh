@@ -1,6 +1,8 @@
 #pragma once
 
-#include "backend/cuda/kernels/attention_numbers.cuh"
+#include <cmath>
+
+#include "backend/cuda/kernels/attention_arguments.h"
 #include "backend/cuda/kernels/attention_tile.cuh"
 #include "backend/cuda/launch.h"
 
@@ -28,13 +30,14 @@ template <int size> struct QueryTiles {
   using Sums = float[m_tiles][size / 8][4];
 };
 
-/// Which queries a block has, and where their keys are. Lies in shared memory: in registers it would take the place of
-/// what the products need.
+/// Which queries a block has, and where their keys are. Lies in shared memory, the stride too: this, and what is
+/// computed from it anew for each tile, would otherwise wait in registers that the products need.
 template <int size> struct QueryBlock {
   using Tiles = QueryTiles<size>;
   std::int64_t token;         // first of the sequence
   std::int32_t const* first;  // of the sequence
   Bf16 const* keys;           // of the sequence
+  std::int64_t stride;        // of keys
   unsigned row;               // batch * heads + head
   int head;
   int begin;  // queries
@@ -48,23 +51,27 @@ template <int size> struct QueryBlock {
     token = static_cast<std::int64_t>(place.head / static_cast<unsigned>(args.heads)) * args.sequence;
     first = args.first == nullptr ? nullptr : args.first + token;
     keys = args.qkv + token * args.qkv_stride + args.key_column(head / args.group);
+    stride = args.qkv_stride;
     begin = static_cast<int>(order.tiles - 1 - place.rank) * Tiles::queries;  // later ones see more keys
     end = min(begin + Tiles::queries, args.sequence);
-    key_begin = first == nullptr ? 0 : first[begin] / Tiles::keys * Tiles::keys;
+    key_begin = lowest(begin) / Tiles::keys * Tiles::keys;
   }
 
+  /// The first key that a query of the sequence sees.
+  __device__ int lowest(int query) const { return first == nullptr ? 0 : first[query]; }
   /// Begins to copy the tile of keys and values from `key` on; one group of copies.
   __device__ void fetch(BrainArguments const& args, unsigned char* stage, int key) const {
-    Bf16 const* const from = keys + key * args.qkv_stride;
+    Bf16 const* const from = keys + key * stride;
     int const valid = args.sequence - key;
-    copy_rows_async<size, Tiles::keys, Tiles::threads>(stage, from, args.qkv_stride, valid);
-    copy_rows_async<size, Tiles::keys, Tiles::threads>(stage + Tiles::tile_bytes, from + args.kv_heads * size,
-                                                       args.qkv_stride, valid);
+    copy_rows_async<size, Tiles::keys, Tiles::threads>(stage, from, stride, valid);
+    copy_rows_async<size, Tiles::keys, Tiles::threads>(stage + Tiles::tile_bytes, from + args.kv_heads * size, stride,
+                                                       valid);
     copy_async_commit();
   }
   /// Begins to copy this head's rows of the block's queries; `rows` are the sequence's.
-  __device__ void fetch_queries(unsigned char* to, Bf16 const* rows, std::int64_t stride) const {
-    copy_rows_async<size, Tiles::queries, Tiles::threads>(to, rows + begin * stride + head * size, stride, end - begin);
+  __device__ void fetch_queries(unsigned char* to, Bf16 const* rows, std::int64_t row_stride) const {
+    copy_rows_async<size, Tiles::queries, Tiles::threads>(to, rows + begin * row_stride + head * size, row_stride,
+                                                          end - begin);
   }
 };
 
@@ -77,10 +84,10 @@ __device__ inline Block const& share_block(void* at, BrainArguments const& args,
   return *shared;
 }
 
-/// Scores of keys that their queries do not see become -infinity. `lowest`: of the warp's queries, whose first one is
-/// `query`; the first key is `key`.
-template <int m_tiles, int n_tiles>
-__device__ inline void hide_unseen(float (&scores)[m_tiles][n_tiles][4], int const* lowest, int query, int key,
+/// Scores of keys that their queries do not see become -infinity. `lowest` gives the first key that each of the warp's
+/// queries sees; the first one is `query`, the first key `key`.
+template <int m_tiles, int n_tiles, class Lowest>
+__device__ inline void hide_unseen(float (&scores)[m_tiles][n_tiles][4], Lowest const& lowest, int query, int key,
                                    int lane) {
 #pragma unroll
   for (int m = 0; m < m_tiles; ++m) {
@@ -89,7 +96,7 @@ __device__ inline void hide_unseen(float (&scores)[m_tiles][n_tiles][4], int con
       int const row = 16 * m + 8 * half + lane / 4;
       int const column = key + lane % 4 * 2;  // of this lane's first score
       int const last = query + row - column;
-      int const lowest_column = lowest[row] - column;
+      int const lowest_column = lowest(row) - column;
 #pragma unroll
       for (int n = 0; n < n_tiles; ++n) {
 #pragma unroll
@@ -103,14 +110,15 @@ __device__ inline void hide_unseen(float (&scores)[m_tiles][n_tiles][4], int con
 }
 
 /// The warp's scores of `step` keys; false where none of its queries sees any of these keys.
-template <int size>
+template <int size, class Lowest>
 __device__ inline bool make_scores(typename QueryTiles<size>::Scores& scores, unsigned char const* queries,
-                                   unsigned char const* keys, int const* lowest, int query, int key, int lane) {
+                                   unsigned char const* keys, Lowest const& lowest, int query, int key, int sequence,
+                                   int lane) {
   using Tiles = QueryTiles<size>;
-  if (key >= query + Tiles::rows || key + Tiles::step <= lowest[0]) return false;
+  if (query >= sequence || key >= query + Tiles::rows || key + Tiles::step <= lowest(0)) return false;
   add_row_products<size>(scores, queries, keys, lane);
-  bool const masked = key + Tiles::step - 1 > query || key < lowest[Tiles::rows - 1];
-  if (masked) hide_unseen(scores, lowest, query, key, lane);
+  int const last = min(Tiles::rows, sequence - query) - 1;
+  if (key + Tiles::step - 1 > query || key < lowest(last)) hide_unseen(scores, lowest, query, key, lane);
   return true;
 }
 

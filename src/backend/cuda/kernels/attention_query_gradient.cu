@@ -7,17 +7,17 @@ namespace {
 template <int size>
 inline constexpr std::size_t query_gradient_bytes = 2 * QueryTiles<size>::block_bytes +
                                                     2 * QueryTiles<size>::stage_bytes +
-                                                    sizeof(QueryNumbers<QueryTiles<size>::queries>) +
+                                                    QueryTiles<size>::queries * sizeof(QueryNumber) +
                                                     sizeof(QueryBlock<size>);
 
-/// Scores become weights: w = 2^(scale score - logarithm) of the query. `row`: of this lane's first query.
+/// Scores become weights: w = 2^(scale score - logarithm) of the query. `numbers`: this lane's first query's.
 template <int m_tiles, int n_tiles>
-__device__ inline void weigh(float (&scores)[m_tiles][n_tiles][4], float const* logarithms, int row, float scale) {
+__device__ inline void weigh(float (&scores)[m_tiles][n_tiles][4], QueryNumber const* numbers, float scale) {
 #pragma unroll
   for (int m = 0; m < m_tiles; ++m) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float const logarithm = logarithms[row + 16 * m + 8 * half];
+      float const logarithm = numbers[16 * m + 8 * half].logarithm;
 #pragma unroll
       for (int n = 0; n < n_tiles; ++n) {
 #pragma unroll
@@ -32,12 +32,12 @@ __device__ inline void weigh(float (&scores)[m_tiles][n_tiles][4], float const* 
 /// weights <- weights (products - delta of the query): the gradients of the scores.
 template <int m_tiles, int n_tiles>
 __device__ inline void differentiate(float (&weights)[m_tiles][n_tiles][4],
-                                     float const (&products)[m_tiles][n_tiles][4], float const* deltas, int row) {
+                                     float const (&products)[m_tiles][n_tiles][4], QueryNumber const* numbers) {
 #pragma unroll
   for (int m = 0; m < m_tiles; ++m) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float const delta = deltas[row + 16 * m + 8 * half];
+      float const delta = numbers[16 * m + 8 * half].delta;
 #pragma unroll
       for (int n = 0; n < n_tiles; ++n) {
 #pragma unroll
@@ -49,10 +49,10 @@ __device__ inline void differentiate(float (&weights)[m_tiles][n_tiles][4],
 
 /// dq_t = scale sum_k w_tk (dout_t . v_k - delta_t) k_k with w_tk = exp(scale q_t . k_k - log_sum_exp_t), for 128
 /// queries of one head over tiles of keys; nothing is shared between blocks, so no sum depends on their order.
-/// 4 warps of 32 queries; scores, gradients and sums stay in registers (REGISTERS). Shared memory: queries, dout, two
-/// stages of keys and values: 75.3 KB with heads of 64 (3 blocks an SM on an H100, 2 on an A100), 105.9 KB with 128 (2
-/// blocks, 1 on an A100). Floor: 6 head_size flops for each pair of query and key that is seen, at the rate of
-/// mma.sync.
+/// 4 warps of 32 queries; scores, gradients and sums stay in registers: 194 a thread with heads of 64, 251 with 128 (2
+/// blocks an SM). Shared memory: queries, dout, two stages of keys and values: 74.1 KiB with heads of 64, 104.1 KiB
+/// with 128 (one block on an A100). Floor: 6 head_size flops for each pair of query and key that is seen, at the rate
+/// of mma.sync.
 template <int size>
 __global__ void __launch_bounds__(QueryTiles<size>::threads, 2)
     query_gradient_kernel(BrainArguments const args, TileOrder const order) {
@@ -62,16 +62,18 @@ __global__ void __launch_bounds__(QueryTiles<size>::threads, 2)
   int const warp = thread / warp_size;
   unsigned char* const queries = dynamic_shared();  // then dout, stages, numbers
   unsigned char* const stages = queries + 2 * Tiles::block_bytes;
-  auto& numbers = *reinterpret_cast<QueryNumbers<Tiles::queries>*>(stages + 2 * Tiles::stage_bytes);
-  auto const& block = share_block<QueryBlock<size>>(&numbers + 1, args, order);
+  auto* const numbers = reinterpret_cast<QueryNumber*>(stages + 2 * Tiles::stage_bytes);
+  auto const& block = share_block<QueryBlock<size>>(numbers + Tiles::queries, args, order);
   block.fetch_queries(queries, args.qkv + block.token * args.qkv_stride, args.qkv_stride);
   block.fetch_queries(queries + Tiles::block_bytes, args.dout + block.token * args.dout_stride, args.dout_stride);
+  copy_async_16(numbers + thread,
+                args.numbers + static_cast<std::int64_t>(block.row) * args.sequence + block.begin + thread,
+                block.begin + thread < args.sequence);
   block.fetch(args, stages, block.key_begin);
-  numbers.keep(thread, load_number(args, block.row, block.first, block.begin + thread));
-
   unsigned char* const own_queries = queries + warp * Tile<size>::bytes(Tiles::rows);
-  int const row = warp * Tiles::rows;  // of the block's queries
-  float const scale = args.scale * log2_of_e;
+  int const query = block.begin + warp * Tiles::rows;
+  QueryNumber const* const own_numbers = numbers + warp * Tiles::rows + lane / 4;
+  auto const lowest_of = [own = numbers + warp * Tiles::rows](int row) { return own[row].lowest; };
   typename Tiles::Sums sums = {};
   int stage = 0;
   for (int tile = block.key_begin; tile < block.end; tile += Tiles::keys, stage ^= 1) {
@@ -83,13 +85,13 @@ __global__ void __launch_bounds__(QueryTiles<size>::threads, 2)
     for (int part = 0; part < Tiles::keys; part += Tiles::step) {
       unsigned char const* const keys = stages + stage * Tiles::stage_bytes + Tile<size>::bytes(part);
       typename Tiles::Scores weights = {};
-      if (!make_scores<size>(weights, own_queries, keys, numbers.lowest + row, block.begin + row, tile + part, lane)) {
-        continue;
-      }
-      weigh(weights, numbers.logarithm, row + lane / 4, scale);
+      bool const seen =
+          make_scores<size>(weights, own_queries, keys, lowest_of, query, tile + part, args.sequence, lane);
+      if (!seen) continue;
+      weigh(weights, own_numbers, args.scale_base2);
       typename Tiles::Scores products = {};  // dout . v
       add_row_products<size>(products, own_queries + Tiles::block_bytes, keys + Tiles::tile_bytes, lane);
-      differentiate(weights, products, numbers.delta, row + lane / 4);
+      differentiate(weights, products, own_numbers);
       add_weighted_rows<size>(sums, weights, keys, lane);
     }
   }
@@ -97,7 +99,6 @@ __global__ void __launch_bounds__(QueryTiles<size>::threads, 2)
   float factor[Tiles::m_tiles][2];
 #pragma unroll
   for (auto& halves : factor) halves[0] = halves[1] = args.scale;
-  int const query = block.begin + row;
   Bf16* const to = args.dqkv + (block.token + query) * args.dqkv_stride + block.head * size;
   store_rows<size>(sums, factor, own_queries, to, args.dqkv_stride, args.sequence - query, lane);
 }
