@@ -13,6 +13,8 @@ namespace jreg::backend {
 class Placer {
 public:
   Tensor tensor(DType dtype, std::int64_t rows, std::int64_t columns);
+  /// Both place tensors in the same memory, as those of the one and of the other are never needed together.
+  void overlay(std::function<void()> const& one, std::function<void()> const& other);
 
 private:
   friend class Arena;

@@ -83,16 +83,21 @@ Activations Activations::place(backend::Placer& placer, Dimensions const& dims, 
   if (split) a.full = placer.tensor(dtype, tokens, hidden);
   a.partial = placer.tensor(dtype, tokens, hidden);
   if (split) a.local = placer.tensor(dtype, local, hidden);
-  a.mlp = placer.tensor(dtype, tokens, dims.ffn);
-  if (with_backward) {
+  if (with_backward) a.hidden_gradient = placer.tensor(dtype, local, hidden);
+  std::int64_t const chunk = logits_chunk(dims, tokens);
+  // The classifier computes between the blocks' forward and backward passes.
+  auto const of_blocks = [&] {
+    a.mlp = placer.tensor(dtype, tokens, dims.ffn);
+    if (!with_backward) return;
     a.mlp_gradient = placer.tensor(dtype, tokens, dims.ffn);
     a.qkv_gradient = placer.tensor(dtype, tokens, shape.qkv_columns());
     a.attended_gradient = placer.tensor(dtype, tokens, shape.query_columns());
-    a.hidden_gradient = placer.tensor(dtype, local, hidden);
-  }
-  std::int64_t const chunk = logits_chunk(dims, tokens);
-  a.logits = placer.tensor(DType::f32, chunk, dims.vocab_rows);
-  if (dtype == DType::bf16 && with_backward) a.logits_low = placer.tensor(dtype, chunk, dims.vocab_rows);
+  };
+  auto const of_classifier = [&] {
+    a.logits = placer.tensor(DType::f32, chunk, dims.vocab_rows);
+    if (dtype == DType::bf16 && with_backward) a.logits_low = placer.tensor(dtype, chunk, dims.vocab_rows);
+  };
+  placer.overlay(of_blocks, of_classifier);
   a.maximum = placer.tensor(DType::f32, 1, chunk);
   a.token_sums = placer.tensor(DType::f32, 2, chunk);
   return a;

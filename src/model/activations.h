@@ -62,19 +62,21 @@ struct Activations {
   backend::Tensor final_normed;               // (t, H)
 
   // Scratch of the pass.
-  backend::Tensor normed;             // (t, H)
-  backend::Tensor full;               // (T, H) gathered tokens; only where tokens are split
-  backend::Tensor partial;            // (T, H) what tensor ranks sum; before, in backward, gathered gradients
-  backend::Tensor local;              // (t, H) this rank's tokens of it; only where tokens are split
+  backend::Tensor normed;           // (t, H)
+  backend::Tensor full;             // (T, H) gathered tokens; only where tokens are split
+  backend::Tensor partial;          // (T, H) what tensor ranks sum; before, in backward, gathered gradients
+  backend::Tensor local;            // (t, H) this rank's tokens of it; only where tokens are split
+  backend::Tensor hidden_gradient;  // (t, H)
+  // Of a block.
   backend::Tensor mlp;                // (T, ffn)
   backend::Tensor mlp_gradient;       // (T, ffn)
   backend::Tensor qkv_gradient;       // (T, qkv_columns)
   backend::Tensor attended_gradient;  // (T, query_columns)
-  backend::Tensor hidden_gradient;    // (t, H)
-  backend::Tensor logits;             // (chunk, vocab_rows) f32
-  backend::Tensor logits_low;         // (chunk, vocab_rows) bf16; only in bf16
-  backend::Tensor maximum;            // (1, chunk) f32
-  backend::Tensor token_sums;         // (2, chunk) f32
+  // Of the classifier, in the same memory.
+  backend::Tensor logits;      // (chunk, vocab_rows) f32
+  backend::Tensor logits_low;  // (chunk, vocab_rows) bf16; only in bf16
+  backend::Tensor maximum;     // (1, chunk) f32
+  backend::Tensor token_sums;  // (2, chunk) f32
 
   /// Tensors for up to `sequences` sequences; backward's scratch only where `with_backward`.
   static Activations place(backend::Placer& placer, Dimensions const& dims, DType dtype, std::int64_t sequences,

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 namespace jreg::train {
@@ -61,9 +62,9 @@ std::vector<MemoryTerm> memory_terms(TrainingSession const& session) {
       {"moments", session.adamw().moment_bytes()},
       {"activations of blocks", block_bytes(a)},
       {"hidden states", state_bytes(a)},
-      {"scratch of a pass", bytes_of(a.normed, a.full, a.partial, a.local, a.mlp, a.mlp_gradient, a.qkv_gradient,
-                                     a.attended_gradient, a.hidden_gradient)},
-      {"logits", bytes_of(a.logits, a.logits_low, a.maximum, a.token_sums)},
+      {"scratch of a pass", bytes_of(a.normed, a.full, a.partial, a.local, a.hidden_gradient, a.maximum, a.token_sums) +
+                                std::max(bytes_of(a.mlp, a.mlp_gradient, a.qkv_gradient, a.attended_gradient),
+                                         bytes_of(a.logits, a.logits_low))},  // in the same memory
   };
   std::erase_if(terms, [](MemoryTerm const& term) { return term.bytes == 0; });
   return terms;
