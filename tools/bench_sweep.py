@@ -94,7 +94,8 @@ def tables(results):
         for p in points:
             floor = p["milliseconds"] * p["of_peak"] / 100
             lines.append(f"| {p[key]} | {p['precision']} | {p['tokens_per_second']:.0f} | {p['gflops']:.0f} | "
-                         f"{floor:.1f} | {p['milliseconds']:.1f} | {p['of_peak']:.0f}% | {p['jreg']:+.1f}% | {p['megabytes']:.0f} |")
+                         f"{floor:.1f} | {p['milliseconds']:.1f} | {p['of_peak']:.0f}% | {p['jreg']:+.1f}% | "
+                         f"{p['megabytes']:.0f} |")
         lines.append("")
     return "\n".join(lines)
 
