@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Measures how the speed of training depends on one size at a time, and draws it: `jreg train --benchmark` over model size,
-layers, sequence length, batch, threads and ranks.
+"""Measures how the speed of training depends on one size at a time, and draws it: `jreg train --benchmark` over model
+size, layers, sequence length, batch, threads and ranks.
 
     tools/bench_sweep.py [--axis NAME ...] [--steps N] [--results FILE] [--output PREFIX] [--jreg PATH]
 
 Without --axis all are measured, some ten minutes on two cores; the machine should have nothing else to do. What is
-measured is added to --results (build/bench_sweep.json), so that axes can be measured one by one; then tables and figure of
-everything there are written to PREFIX.md and PREFIX.png (docs/performance_sweep). --steps 0 only draws.
+measured is added to --results (build/bench_sweep.json), so that axes can be measured one by one; then tables and figure
+of everything there are written to PREFIX.md and PREFIX.png (docs/performance_sweep). --steps 0 only draws.
 """
 import argparse
 import json
@@ -35,7 +35,8 @@ def splits():
 
 # Title, what a point is called, and how the points differ from BASE.
 AXES = {
-    "model": ("model size", "hidden", [{"hidden": h, "ffn": f} for h, f in ((128, 344), (256, 688), (512, 1376), (768, 2048))]),
+    "model": ("model size", "hidden",
+              [{"hidden": h, "ffn": f} for h, f in ((128, 344), (256, 688), (512, 1376), (768, 2048))]),
     "layers": ("layers, each with JREG", "layers", [{"layers": n} for n in (2, 4, 8, 16)]),
     "sequence": ("sequence length, 2048 tokens an update", "sequence",
                  [{"sequence": n, "batch": 2048 // n} for n in (64, 128, 256, 512, 1024, 2048)]),
@@ -92,8 +93,9 @@ def tables(results):
                   "|---|---|---|---|---|---|---|---|---|"]
         for p in points:
             floor = p["milliseconds"] * p["of_peak"] / 100
-            lines.append(f"| {p[key]} | {p['precision']} | {p['tokens_per_second']:.0f} | {p['gflops']:.0f} | {floor:.1f} "
-                         f"| {p['milliseconds']:.1f} | {p['of_peak']:.0f}% | {p['jreg']:+.1f}% | {p['megabytes']:.0f} |")
+            lines.append(f"| {p[key]} | {p['precision']} | {p['tokens_per_second']:.0f} | {p['gflops']:.0f} | "
+                         f"{floor:.1f} | {p['milliseconds']:.1f} | {p['of_peak']:.0f}% | {p['jreg']:+.1f}% | "
+                         f"{p['megabytes']:.0f} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Holds how many instructions the CPU backend's kernels take, counted by callgrind, to a table: unlike times they are the
-same on every machine, so that a few percent show.
+"""Holds how many instructions the CPU backend's kernels take, counted by callgrind, to a table: unlike times they are
+the same on every machine, so that a few percent show.
 
     check_instructions.py PROGRAM COMPILER TABLE [--write]
 
