@@ -185,7 +185,7 @@ def kernels_of_sources(build):
 
 def short_name(name):
     """A demangled name without its namespaces, return type and parameters."""
-    name = re.sub(r"\(anonymous namespace\)::|jreg::backend::cuda::|jreg::", "", name)
+    name = re.sub(r"\(anonymous namespace\)::|jreg::backend::cuda::|jreg::|plain::", "", name)
     depth = 0
     for place, letter in enumerate(name):
         depth += (letter == "<") - (letter == ">")
@@ -220,17 +220,30 @@ def complete(kernels, launches):
 
 
 def table(kernels):
-    lines = ["| kernel | sm | registers | local memory, B | threads | shared memory, static + dynamic, B | warps resident | limit |",
-             "|---|---|---|---|---|---|---|---|"]
-    for kernel in sorted(kernels, key=lambda kernel: (kernel.name, kernel.architecture)):
-        share = limit = "?"
-        if kernel.threads and kernel.architecture in MULTIPROCESSORS:
-            value, limit = warps_share(kernel)
-            share = f"{100 * value:.0f}%"
-        lines.append(f"| `{kernel.name}` | {kernel.architecture} | {kernel.registers} | {kernel.local} | "
-                     f"{kernel.threads or '?'} | {kernel.shared} + {'?' if kernel.dynamic is None else kernel.dynamic} | "
-                     f"{share} | {limit} |")
+    """A line a kernel; where architectures differ, their values in the order of the heading."""
+    architectures = sorted({kernel.architecture for kernel in kernels})
+    names = " / ".join(f"sm_{architecture}" for architecture in architectures)
+    lines = [f"| kernel ({names}) | registers | local memory, B | threads | shared memory, static + dynamic, B | "
+             "warps resident | limit |", "|---|---|---|---|---|---|---|"]
+    for name in sorted({kernel.name for kernel in kernels}):
+        versions = sorted((kernel for kernel in kernels if kernel.name == name), key=lambda kernel: kernel.architecture)
+        cells = [joined(cell) for cell in zip(*map(cells_of, versions))]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def cells_of(kernel):
+    share = limit = "?"
+    if kernel.threads and kernel.architecture in MULTIPROCESSORS:
+        value, limit = warps_share(kernel)
+        share = f"{100 * value:.0f}%"
+    shared = f"{kernel.shared} + {'?' if kernel.dynamic is None else kernel.dynamic}"
+    return str(kernel.registers), str(kernel.local), str(kernel.threads or "?"), shared, share, limit
+
+
+def joined(values):
+    """One value where all are the same."""
+    return values[0] if len(set(values)) == 1 else " / ".join(values)
 
 
 def write_into(document, text):

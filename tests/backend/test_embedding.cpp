@@ -116,6 +116,9 @@ TEST_P(Embedding, CopyOfManyElementsConverts) {
     auto const same = output(rows, columns, gap);
     ops().copy(to, same);
     EXPECT_EQ(same.bytes(), to.bytes());
+    auto const back = output(DType::f32, rows, columns, gap);
+    ops().copy(to, back);
+    EXPECT_EQ(back.values().values, to.values().values);
     ops().zero(same);
     for (double const value : same.values().values) ASSERT_EQ(value, 0);
     EXPECT_TRUE(to.guards_intact() && same.guards_intact());

@@ -109,7 +109,7 @@ class Report(unittest.TestCase):
                                          "any.o"],
                                         capture_output=True, text=True, check=False)
                 self.assertEqual(result.returncode, code, result.stderr)
-                self.assertIn("| `row<float, 256>` | 80 | 40 | 0 | 256 | 2048 + ? | 75% | registers |", result.stdout)
+                self.assertIn("| `row<float, 256>` | 40 / 42 | 0 | 256 / ? | 2048 + ? | 75% / ? | registers / ? |", result.stdout)
                 self.assertEqual("spill for sm_90" in result.stderr, code == 1)
             nothing = subprocess.run([sys.executable, ROOT / "tools/kernel_report.py", "--build", folder],
                                      capture_output=True, text=True, check=False)
