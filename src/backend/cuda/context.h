@@ -10,8 +10,7 @@ namespace jreg::backend::cuda {
 struct Context {
   cudaStream_t stream = nullptr;
   Workspace* workspace = nullptr;
-  int multiprocessors = 0;    // of the GPU, to size grids that stay resident
-  bool deterministic = true;  // the same call gives the same bits
+  int multiprocessors = 0;  // of the GPU, to size grids that stay resident
 };
 
 }  // namespace jreg::backend::cuda

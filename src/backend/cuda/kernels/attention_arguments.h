@@ -76,6 +76,8 @@ TileOrder tile_order(std::int64_t heads, std::int64_t tiles, std::int64_t group,
 using BrainArguments = AttentionArguments<__nv_bfloat16>;
 void attention_tensor_forward(Context const& context, AttentionShape const& shape, BrainArguments const& args);
 void attention_tensor_backward(Context const& context, AttentionShape const& shape, BrainArguments const& args);
+/// Bytes of dynamic shared memory that its blocks take at most, by head size.
+std::size_t attention_tensor_backward_shared(std::int64_t head_size);
 // Its two parts, once the numbers are there: the query columns of dqkv, and its key and value columns.
 void attention_query_gradient(Context const& context, AttentionShape const& shape, BrainArguments const& args);
 void attention_key_gradient(Context const& context, AttentionShape const& shape, BrainArguments const& args);

@@ -259,13 +259,16 @@ __global__ void __launch_bounds__(KeyTiles<size>::threads, KeyTiles<size>::block
 }
 
 template <int size>
+constexpr std::size_t shared_bytes = 2 * KeyTiles<size>::block_bytes + 2 * KeyTiles<size>::stage_bytes +
+                                     sizeof(KeyBlock<size>);
+
+template <int size>
 void launch_key_gradient(Context const& context, AttentionShape const& shape, BrainArguments const& args) {
   using Tiles = KeyTiles<size>;
-  constexpr std::size_t shared = 2 * Tiles::block_bytes + 2 * Tiles::stage_bytes + sizeof(KeyBlock<size>);
   TileOrder const order = tile_order(shape.batch * shape.kv_heads, groups_of(Tiles::keys, shape.sequence), 1,
                                      shape.sequence * size * 4 * args.group);
-  launch(key_gradient_kernel<size>, dim3{order.heads * order.tiles}, dim3{Tiles::threads}, shared, context.stream, args,
-         order);
+  launch(key_gradient_kernel<size>, dim3{order.heads * order.tiles}, dim3{Tiles::threads}, shared_bytes<size>,
+         context.stream, args, order);
 }
 
 }  // namespace
@@ -273,6 +276,10 @@ void launch_key_gradient(Context const& context, AttentionShape const& shape, Br
 void attention_key_gradient(Context const& context, AttentionShape const& shape, BrainArguments const& args) {
   shape.head_size == 64 ? launch_key_gradient<64>(context, shape, args)
                         : launch_key_gradient<128>(context, shape, args);
+}
+
+std::size_t attention_tensor_backward_shared(std::int64_t head_size) {
+  return head_size == 64 ? shared_bytes<64> : shared_bytes<128>;  // queries' gradients take less
 }
 
 void attention_tensor_backward(Context const& context, AttentionShape const& shape, BrainArguments const& args) {
