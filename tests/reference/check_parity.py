@@ -167,6 +167,8 @@ def main():
     parser.add_argument("--sequence-parallel", action="store_true")
     parser.add_argument("--zero1", action="store_true")
     parser.add_argument("--recompute", default="none", help="train.recompute")
+    parser.add_argument("--backend", default="cpu", help="run.backend; exit code 77 where this machine has no GPU")
+    parser.add_argument("--collective", default="nccl", help="run.collective")
     parser.add_argument("--case", nargs="*", default=[])
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
@@ -187,10 +189,14 @@ def main():
         command = shlex.split(options.launcher) + [
             options.dumper, *map(str, folders), "--mesh.tensor", str(options.tensor),
             "--mesh.sequence_parallel", str(options.sequence_parallel).lower(),
-            "--mesh.zero1", str(options.zero1).lower(), "--train.recompute", options.recompute]
-        if subprocess.run(command).returncode != 0:
+            "--mesh.zero1", str(options.zero1).lower(), "--train.recompute", options.recompute,
+            "--run.backend", options.backend, "--run.collective", options.collective, "--run.precision", "fp32"]
+        code = subprocess.run(command).returncode
+        if code == 2 and options.backend == "cuda":
+            sys.exit(77)
+        if code != 0:
             sys.exit("failed: " + shlex.join(command))
-        print(f"mesh {options.data}x{options.tensor}{' sequence parallel' * options.sequence_parallel}"
+        print(f"{options.backend}, mesh {options.data}x{options.tensor}{' sequence parallel' * options.sequence_parallel}"
               f"{' zero1' * options.zero1}, recompute {options.recompute}: |ours - reference| / |reference|, limit {LIMIT:.0e}")
         titles = ("logits", "loss", "R", "Psi", "zeta", "gradient", "AdamW")
         print(f"{'':5}{'case':26}" + "".join(f"{title:>9}" for title in titles))

@@ -352,10 +352,11 @@ int main(int argc, char** argv) {
   try {
     log::set_rank(session.rank(), session.size());
     mpi::Communicator const world = mpi::Communicator::duplicate(MPI_COMM_WORLD);
-    auto const backend = backend::make_backend("cpu", 0);
     std::vector<std::string> const arguments(argv + 1, argv + argc);
-    config::Config unused;
-    for (std::string const& folder : config::parse_arguments(arguments, config::options_of(unused), true)) {
+    config::Config asked;
+    std::vector<std::string> const folders = config::parse_arguments(arguments, config::options_of(asked), true);
+    auto const backend = backend::make_backend(asked.run.backend, world.split_node().rank(), asked.run.collective);
+    for (std::string const& folder : folders) {
       config::Config config;
       auto const options = config::options_of(config);
       config::parse_file(std::filesystem::path{folder} / "config.cfg", options);
