@@ -46,11 +46,11 @@ wants_gpus() {
 # find_jreg [cpu|cuda]: the program: $JREG, or beside an installed launch/, or in the source tree's release builds, for
 # cuda the one with CUDA first, or on the PATH.
 find_jreg() {
-  local home candidate builds=(cpu-release cuda-release)
+  local home candidate builds=(cpu-release cuda-release) built
   home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
   if [[ ${1:-cpu} == cuda ]]; then builds=(cuda-release cpu-release); fi
-  for candidate in "${JREG:-}" "${home}/../../bin/jreg" "${builds[@]/#/${home}/build/}" "$(command -v jreg || true)"; do
-    if [[ ${candidate} == "${home}"/build/* ]]; then candidate+=/bin/jreg; fi
+  built=("${builds[@]/#/${home}/build/}")
+  for candidate in "${JREG:-}" "${home}/../../bin/jreg" "${built[@]/%//bin/jreg}" "$(command -v jreg || true)"; do
     if [[ -n ${candidate} && -x ${candidate} ]]; then
       realpath "${candidate}"
       return
