@@ -133,6 +133,7 @@ public:
     for (std::int64_t step = 0; step < steps; ++step) {
       adamw_.step(schedule.at(step), scale / static_cast<double>(step + 1));
     }
+    adamw_.gather().finish();
     Tensor const flat = store_.flat_weights({0, store_.registry().flat_size()});
     result.weights = joined(flat);
     for (params::Parameter const& p : store_.registry().all()) expect_same(p, flat, result.weights.at(p.declared.name));
