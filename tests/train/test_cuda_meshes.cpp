@@ -75,11 +75,6 @@ protected:
   }
 };
 
-void expect_near_relative(double ours, double reference, double relative, double absolute, std::string const& what) {
-  EXPECT_LE(std::abs(ours - reference), relative * std::abs(reference) + absolute)
-      << what << ": " << ours << " against " << reference;
-}
-
 TEST_P(CudaMesh, GivesTheLossesOfOneRankOfTheCpu) {
   bool const low = GetParam().precision == "bf16";
   constexpr std::int64_t steps = 6;

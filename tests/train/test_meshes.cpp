@@ -23,11 +23,6 @@ struct Case {
 
 class EveryMesh : public testing::TestWithParam<Case> {};
 
-void expect_near_relative(double ours, double reference, double relative, double absolute, std::string const& what) {
-  EXPECT_LE(std::abs(ours - reference), relative * std::abs(reference) + absolute)
-      << what << ": " << ours << " against " << reference;
-}
-
 TEST_P(EveryMesh, GivesTheLossesOfOneRank) {
   Case const& c = GetParam();
 

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
 #include <vector>
 
 #include "backend/backend.h"
@@ -69,5 +73,11 @@ struct TinyRun {
   train::BatchFeeder feeder;
   train::Updater updater;
 };
+
+inline void expect_near_relative(double ours, double reference, double relative, double absolute,
+                                 std::string const& what) {
+  EXPECT_LE(std::abs(ours - reference), relative * std::abs(reference) + absolute)
+      << what << ": " << ours << " against " << reference;
+}
 
 }  // namespace jreg::test

@@ -10,7 +10,8 @@ namespace jreg::backend::cuda {
 struct Context {
   cudaStream_t stream = nullptr;
   Workspace* workspace = nullptr;
-  int multiprocessors = 0;  // of the GPU, to size grids that stay resident
+  int multiprocessors = 0;           // of the GPU, to size grids that stay resident
+  std::size_t shared_per_block = 0;  // bytes of shared memory that a block can have if it asks
 };
 
 }  // namespace jreg::backend::cuda

@@ -33,6 +33,7 @@ CudaBackend::CudaBackend(int node_local_rank, Exchange exchange)
   context_.stream = stream_.get();
   context_.workspace = workspace_.get();
   context_.multiprocessors = device_.multiprocessors;
+  context_.shared_per_block = device_.shared_per_block;
   ops_ = std::make_unique<CudaOps>(context_, *products_);
 }
 

@@ -75,6 +75,7 @@ Device choose_device(int node_local_rank) {
           .major = properties.major,
           .minor = properties.minor,
           .multiprocessors = properties.multiProcessorCount,
+          .shared_per_block = properties.sharedMemPerBlockOptin,
           .memory = properties.totalGlobalMem,
           .l2_cache = static_cast<std::size_t>(properties.l2CacheSize)};
 }

@@ -13,8 +13,9 @@ struct Device {
   int major = 0;     // compute capability
   int minor = 0;
   int multiprocessors = 0;
-  std::size_t memory = 0;    // bytes
-  std::size_t l2_cache = 0;  // bytes
+  std::size_t shared_per_block = 0;  // bytes that a block can have if it asks
+  std::size_t memory = 0;            // bytes
+  std::size_t l2_cache = 0;          // bytes
 };
 
 /// Makes the GPU that belongs to this rank, by its place among the ranks of its node, the process's own; ranks beyond

@@ -64,15 +64,6 @@ bool fits_tensor_cores(AttentionShape const& shape, std::initializer_list<Tensor
   });
 }
 
-/// Whether a block may have that much shared memory: 99 KB on GPUs of compute capability 8.6 and 8.9.
-bool has_shared_memory(std::size_t bytes) {
-  int device = 0;
-  int most = 0;
-  check(cudaGetDevice(&device), "ask which GPU is in use");
-  check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "ask for shared memory");
-  return bytes <= static_cast<std::size_t>(most);
-}
-
 template <class T>
 void plain_forward(Context const& context, AttentionShape const& shape, Tensor const& qkv, Tensor const& first,
                    Tensor const& out, Tensor const& log_sum_exp) {
@@ -124,8 +115,9 @@ void attention_backward(Context const& context, AttentionShape const& shape, Ten
   if (shape.tokens() == 0 || shape.heads == 0) return;
   if (qkv.dtype == DType::bf16) {
     auto const args = backward_arguments<Bf16>(context, shape, qkv, first, out, log_sum_exp, dout, dqkv);
+    // Blocks have 99 KB of shared memory at most on GPUs of compute capability 8.6 and 8.9.
     bool const tensor_cores = fits_tensor_cores(shape, {qkv, out, dout, dqkv}) &&
-                              has_shared_memory(attention_tensor_backward_shared(shape.head_size));
+                              attention_tensor_backward_shared(shape.head_size) <= context.shared_per_block;
     tensor_cores ? attention_tensor_backward(context, shape, args) : attention_plain_backward(context, shape, args);
   } else {
     auto const args = backward_arguments<float>(context, shape, qkv, first, out, log_sum_exp, dout, dqkv);
