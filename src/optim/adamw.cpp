@@ -23,9 +23,9 @@ AdamW::AdamW(config::OptimConfig const& config, backend::Backend& backend, mesh:
   std::int64_t elements = 0;
   for (params::Bucket const& bucket : buckets_) {
     Range const range = zero1_ ? bucket.part(mesh.at().data) : bucket.range;
-    pieces_.push_back({range, elements});
+    auto const parts = params::rows_inside(store_.registry(), range);
+    pieces_.push_back({range, elements, owned_.size(), owned_.size() + parts.size()});
     elements += range.size();
-    auto const parts = params::rows_inside(store.registry(), range);
     owned_.insert(owned_.end(), parts.begin(), parts.end());
   }
   arena_ = backend::Arena{backend,
@@ -68,7 +68,8 @@ void AdamW::step(double rate, double gradient_scale) {
   gather_.finish();
   // From the first unit to the last, in the order of the next forward pass.
   for (std::size_t bucket = buckets_.size(); bucket-- > 0;) {
-    for (params::RowPart const& part : params::rows_inside(store_.registry(), pieces_[bucket].range)) step(part, args);
+    Piece const& piece = pieces_[bucket];
+    for (std::size_t part = piece.first_part; part < piece.last_part; ++part) step(owned_[part], args);
     if (zero1_) gather_.begin(bucket);
   }
 }

@@ -52,6 +52,8 @@ private:
   struct Piece {  // a contiguous owned range and its place in the packed state
     params::Range range;
     std::int64_t packed = 0;
+    std::size_t first_part = 0;  // of owned_
+    std::size_t last_part = 0;   // one beyond
   };
   void step(params::RowPart const& part, backend::AdamW& args) const;
   backend::Tensor packed(StateKind kind, params::Range range) const;
