@@ -138,6 +138,7 @@ std::string describe_checkpoint(fs::path const& folder) {
       ++moments;
     }
   }
+  Origin const& origin = state.origin;
   std::int64_t bytes = 0;
   std::string files;
   for (FileEntry const& file : manifest.files) {
@@ -148,7 +149,8 @@ std::string describe_checkpoint(fs::path const& folder) {
          line("step", std::to_string(state.step)) + line("tokens", std::to_string(state.tokens)) +
          line("mesh", fmt::format("{} data x {} tensor ranks{}", state.data_ranks, state.tensor_ranks,
                                   state.zero1 ? ", optimizer's state split (ZeRO-1)" : "")) +
-         (state.parent_run_id.empty() ? "" : line("forked from", "run " + state.parent_run_id)) +
+         (origin.parent_run_id.empty() ? "" : line("forked from", "run " + origin.parent_run_id)) +
+         (origin.initial_weights.empty() ? "" : line("began with", "weights of " + origin.initial_weights)) +
          line("layers", std::to_string(state.layers)) +
          line("parameters", fmt::format("{} in {} tensors; {}", parameters, tensors,
                                         state.weights_only ? "weights only, not to resume from"

@@ -24,7 +24,7 @@ void write_whole(std::filesystem::path const& path, DynamicsHeader const& header
   h5::set_attribute(file.get(), "commit", commit());
   h5::set_attribute(file.get(), "hosts", fmt::format("{}", fmt::join(header.hosts, ",")));
   h5::set_attribute(file.get(), "start_time", header.start_time);
-  if (!header.parent_run_id.empty()) h5::set_attribute(file.get(), "parent_run_id", header.parent_run_id);
+  for (auto const& [name, value] : header.origin.known()) h5::set_attribute(file.get(), name, value);
   h5::set_attribute(file.get(), "references", "arXiv:2601.18302");
   h5::close(std::move(file), path);
 }

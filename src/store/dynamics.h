@@ -17,7 +17,7 @@ struct DynamicsHeader {
   KeyValues config;                // each key becomes an attribute of its name
   std::vector<std::string> hosts;  // of the ranks, without repetition
   std::string start_time;          // ISO 8601
-  std::string parent_run_id{};     // of the run that this one was forked from; empty: of none
+  Origin origin{};
 };
 
 /// The live dynamics.h5 of a run: one writer (the first rank), readable while it grows (SWMR) and after a SIGKILL.

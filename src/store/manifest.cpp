@@ -70,7 +70,7 @@ json state_json(State const& state) {
               {"mesh", {{"data", state.data_ranks}, {"tensor", state.tensor_ranks}, {"zero1", state.zero1}}},
               {"run_id", state.run_id},
               {"config", state.config}};
-  if (!state.parent_run_id.empty()) object["parent_run_id"] = state.parent_run_id;
+  for (auto const& [name, value] : state.origin.known()) object[name] = value;
   if (state.weights_only) object["weights_only"] = true;
   return object;
 }
@@ -91,7 +91,8 @@ State parse_state(JsonNode const& node) {
   state.tensor_ranks = node.at("mesh").at("tensor").integer(1, largest_extent);
   state.zero1 = node.at("mesh").at("zero1").boolean();
   state.run_id = node.at("run_id").text();
-  if (node.has("parent_run_id")) state.parent_run_id = node.at("parent_run_id").text();
+  if (node.has("parent_run_id")) state.origin.parent_run_id = node.at("parent_run_id").text();
+  if (node.has("initial_weights")) state.origin.initial_weights = node.at("initial_weights").text();
   if (node.has("weights_only")) state.weights_only = node.at("weights_only").boolean();
   for (JsonNode const& pair : node.at("config").items()) {
     std::vector<JsonNode> const entry = pair.items();
@@ -166,6 +167,15 @@ void check_own_hash(std::string_view text, std::string const& file) {
 }
 
 }  // namespace
+
+KeyValues Origin::known() const {
+  KeyValues known;
+  for (auto const& [name, value] :
+       {std::pair{"parent_run_id", &parent_run_id}, std::pair{"initial_weights", &initial_weights}}) {
+    if (!value->empty()) known.emplace_back(name, *value);
+  }
+  return known;
+}
 
 char const* group_of(TensorKind kind) {
   switch (kind) {

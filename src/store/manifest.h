@@ -45,6 +45,15 @@ struct Rectangle {
   bool operator==(Rectangle const&) const = default;
 };
 
+/// What a run began with, if not with random weights.
+struct Origin {
+  std::string parent_run_id{};    // of the run that it was forked from; empty: of none
+  std::string initial_weights{};  // absolute path of the model that --init named; empty: none
+
+  /// Those that are not empty, by their names as attributes.
+  KeyValues known() const;
+};
+
 /// Everything of a run beside tensors and trajectory; the same on every rank.
 struct State {
   std::int64_t step = 0;                 // updates done
@@ -57,9 +66,9 @@ struct State {
   std::int64_t data_ranks = 1;           // mesh that wrote the checkpoint
   std::int64_t tensor_ranks = 1;
   bool zero1 = false;
-  std::string run_id;           // the same in all checkpoints of a run
-  std::string parent_run_id{};  // of the run that this one was forked from; empty: of none
-  bool weights_only = false;    // without moments: for looking at, not for going on from
+  std::string run_id;         // the same in all checkpoints of a run
+  Origin origin{};
+  bool weights_only = false;  // without moments: for looking at, not for going on from
   KeyValues config;
 };
 

@@ -66,7 +66,7 @@ void write_state(h5::File const& file, Manifest const& manifest) {
   h5::set_attribute(at, "commit", manifest.commit);
   h5::set_attribute(at, "config_hash", manifest.config_hash);
   h5::set_attribute(at, "run_id", state.run_id);
-  if (!state.parent_run_id.empty()) h5::set_attribute(at, "parent_run_id", state.parent_run_id);
+  for (auto const& [name, value] : state.origin.known()) h5::set_attribute(at, name, value);
   h5::set_attribute(at, "weights_only", std::int64_t{state.weights_only});
   h5::set_attribute(at, "step", state.step);
   h5::set_attribute(at, "tokens", state.tokens);

@@ -148,6 +148,7 @@ void Trainer::begin() {
     session_.initialise();
   } else {
     store::agree(mesh_.world(), [&] { load_initial_weights(session_, arguments_.init); });
+    origin_.initial_weights = std::filesystem::absolute(arguments_.init).lexically_normal().string();
   }
 }
 
@@ -166,7 +167,7 @@ void Trainer::resume_from(std::filesystem::path const& folder, bool fork) {
     step_ = state.step;
     skipped_ = state.skipped_updates;
     run_id_ = state.run_id;
-    parent_run_id_ = state.parent_run_id;
+    origin_ = state.origin;
     if (first_rank()) {
       trajectory_ = reader.trajectory();
       validated_at_ = trajectory_.validation().last_step();
@@ -176,7 +177,7 @@ void Trainer::resume_from(std::filesystem::path const& folder, bool fork) {
   mesh_.world().max(std::span{&validated_at_, 1});
   mesh_.world().max(std::span{&probed_at_, 1});
   if (fork) {
-    parent_run_id_ = run_id_;
+    origin_.parent_run_id = run_id_;
     run_id_ = make_run_id();
   } else {
     saved_at_ = step_;
@@ -194,7 +195,7 @@ void Trainer::open_records() {
     folder_->write_config(config::ini_text(config::options_of(config_)));
     dynamics_.emplace(
         folder_->dynamics_file(),
-        store::DynamicsHeader{key_values(config_), {hosts.begin(), hosts.end()}, utc_now(), parent_run_id_},
+        store::DynamicsHeader{key_values(config_), {hosts.begin(), hosts.end()}, utc_now(), origin_},
         trajectory_);
   });
   progress_.emplace(Progress::Scale{.tokens_per_update = session_.tokens_per_update(),
@@ -382,7 +383,7 @@ void Trainer::save(std::int64_t step, bool weights_only) {
                      .tensor_ranks = mesh_.at().tensor_size,
                      .zero1 = config_.mesh.zero1,
                      .run_id = run_id_,
-                     .parent_run_id = parent_run_id_,
+                     .origin = origin_,
                      .weights_only = weights_only,
                      .config = key_values(config_)};
   saver_.save(std::move(state), saved_trajectory(), *progress_);

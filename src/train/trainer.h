@@ -140,7 +140,7 @@ private:
   std::optional<Progress> progress_;
   CheckpointSaver saver_;
   std::string run_id_;
-  std::string parent_run_id_;  // empty: not a fork
+  store::Origin origin_;
   std::int64_t step_ = 0;      // updates done
   std::int64_t skipped_ = 0;
   std::int64_t saved_at_ = -1;

@@ -336,6 +336,9 @@ class Init(Huggingface):
                                            atol=1e-5)
                 np.testing.assert_allclose(probe["probe/jump_rate"][0, 1:], last["probe/jump_rate"][-1, 1:], atol=2e-3)
                 self.assertGreater(abs(probe["probe/loss"][-1] - probe["probe/loss"][0]), 1e-3)
+                for file in ("checkpoints/step_00000004/index.h5", "dynamics.h5"):
+                    with h5py.File(run / file, "r") as opened:
+                        self.assertEqual(opened.attrs["initial_weights"], str(source))
                 with h5py.File(run / "checkpoints/step_00000000/index.h5", "r") as file:
                     self.assertEqual(file.attrs["adamw_steps"], 0)
                     self.assertTrue(all(gate == 0 for gate in file.attrs["jump_gates"]))

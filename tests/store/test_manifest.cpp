@@ -48,15 +48,16 @@ TEST(Manifest, ReadsWhatItWrote) {
   EXPECT_EQ(signed_text(body_of(example())), text);
 }
 
-TEST(Manifest, TellsOfAForkAndOfWeightsOnly) {
+TEST(Manifest, TellsOfOriginAndOfWeightsOnly) {
   Manifest manifest = example();
   State const plain = parse_manifest(to_json(manifest), "m").state;
-  EXPECT_EQ(plain.parent_run_id, "");
+  EXPECT_TRUE(plain.origin.known().empty());
   EXPECT_FALSE(plain.weights_only);
-  manifest.state.parent_run_id = "run-0";
+  manifest.state.origin = {"run-0", "/models/a"};
   manifest.state.weights_only = true;
   State const back = parse_manifest(to_json(manifest), "m").state;
-  EXPECT_EQ(back.parent_run_id, "run-0");
+  EXPECT_EQ(back.origin.parent_run_id, "run-0");
+  EXPECT_EQ(back.origin.initial_weights, "/models/a");
   EXPECT_TRUE(back.weights_only);
 }
 

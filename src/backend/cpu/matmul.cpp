@@ -45,7 +45,11 @@ MatrixProducts::Product MatrixProducts::make_product(Factor a, Factor b, Tensor 
     sum.append_sum(1.0F);
     attributes.set_post_ops(sum);
   }
+#if DNNL_VERSION_MAJOR >= 3
+  dnnl::matmul::primitive_desc const chosen{engine_, description(a), description(b), description({c}), attributes};
+#else
   dnnl::matmul::primitive_desc const chosen{{description(a), description(b), description({c})}, attributes, engine_};
+#endif
   auto const memory = [&](dnnl::memory::desc const& desc) { return dnnl::memory{desc, engine_, nullptr}; };
   return {dnnl::matmul{chosen},
           {{DNNL_ARG_SRC, memory(chosen.src_desc())},

@@ -1,4 +1,4 @@
-#include "backend/cpu/kernels/math.h"
+#include "backend/cpu/kernels/rounding.h"
 
 namespace jreg::backend::cpu::JREG_KERNEL_LEVEL {
 
@@ -31,16 +31,24 @@ void rope_rows(AttentionShape const& shape, Tensor const& qkv, Tensor const& fir
   }
 }
 
+/// Columns computed before they are rounded together: what they take stays in the first-level cache.
+constexpr std::int64_t piece = 256;
+
 template <class T> void swiglu_rows(Tensor const& gate_up, Tensor const& out, Range tokens) {
   std::int64_t const width = out.columns;
   for (std::int64_t t = tokens.begin; t < tokens.end; ++t) {
     T const* const gate = row_of<T const>(gate_up, t);
     T const* const up = gate + width;
     T* const result = row_of<T>(out, t);
+    for (std::int64_t begin = 0; begin < width; begin += piece) {
+      std::int64_t const end = begin + piece < width ? begin + piece : width;
+      RoundedLater<T, piece> results{result, begin};
 #pragma omp simd
-    for (std::int64_t i = 0; i < width; ++i) {
-      float const g = load(gate, i);
-      store(result, i, g / (1.0F + exponential(-g)) * load(up, i));
+      for (std::int64_t i = begin; i < end; ++i) {
+        float const g = load(gate, i);
+        results.set(i, g / (1.0F + exponential(-g)) * load(up, i));
+      }
+      results.round(end);
     }
   }
 }
@@ -53,16 +61,25 @@ void swiglu_backward_rows(Tensor const& gate_up, Tensor const& dout, Tensor cons
     T* const up = gate + width;
     T const* const gradient = row_of<T const>(dout, t);
     T* const result = has_out ? row_of<T>(out, t) : nullptr;
+    for (std::int64_t begin = 0; begin < width; begin += piece) {
+      std::int64_t const end = begin + piece < width ? begin + piece : width;
+      RoundedLater<T, piece> results{result, begin};
+      RoundedLater<T, piece> gates{gate, begin};
+      RoundedLater<T, piece> ups{up, begin};
 #pragma omp simd
-    for (std::int64_t i = 0; i < width; ++i) {
-      float const g = load(gate, i);
-      float const u = load(up, i);
-      float const d = load(gradient, i);
-      float const sigmoid = 1.0F / (1.0F + exponential(-g));
-      float const silu = g * sigmoid;
-      if constexpr (has_out) store(result, i, silu * u);
-      store(gate, i, d * u * (sigmoid + silu * (1.0F - sigmoid)));
-      store(up, i, d * silu);
+      for (std::int64_t i = begin; i < end; ++i) {
+        float const g = load(gate, i);
+        float const u = load(up, i);
+        float const d = load(gradient, i);
+        float const sigmoid = 1.0F / (1.0F + exponential(-g));
+        float const silu = g * sigmoid;
+        if constexpr (has_out) results.set(i, silu * u);
+        gates.set(i, d * u * (sigmoid + silu * (1.0F - sigmoid)));
+        ups.set(i, d * silu);
+      }
+      if constexpr (has_out) results.round(end);
+      gates.round(end);
+      ups.round(end);
     }
   }
 }
