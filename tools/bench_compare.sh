@@ -123,6 +123,8 @@ for ((round = 1; round <= rounds; ++round)); do
   awk "BEGIN { print ${mine} / ${other} }" >> "${out}/ratios"
   awk "BEGIN { print $(column "${out}/ours" 'statistics and penalty' 5) / $(column "${out}/theirs" 'jreg function' 5) }" \
     >> "${out}/jreg_ratios"
+  awk "BEGIN { print $(megabytes "${out}/ours") / $(megabytes "${out}/theirs") }" >> "${out}/memory_ratios"
 done
+printf 'peak memory: ratio %.2f\n' "$(median < "${out}/memory_ratios")"
 printf 'with JREG (statistics and penalty against the autograd function): ratio %.2f\n' "$(median < "${out}/jreg_ratios")"
 printf 'tokens_per_second_ratio=%.2f\n' "$(median < "${out}/ratios")"

@@ -27,7 +27,7 @@ class Jreg(CMakePackage, CudaPackage):
     depends_on("boost@1.74: +program_options")
     depends_on("fmt@9:")
     depends_on("nlohmann-json@3.11:")
-    depends_on("onednn@2.5:2")  # version 3 has other calls
+    depends_on("onednn@2.5:3")
     depends_on("sentencepiece")
     depends_on("xxhash@0.8:")
 
