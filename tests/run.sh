@@ -25,7 +25,8 @@ while (($# > 0)); do
 done
 
 build() {  # PRESET [TARGET ...]
-  local arguments=(-DJREG_BUILD_TESTS=ON) preset=$1
+  # Other compilers than that of continuous integration have other warnings: they stop nobody's first build.
+  local arguments=(-DJREG_BUILD_TESTS=ON "-DJREG_WARNINGS_AS_ERRORS=${all}") preset=$1
   if command -v ccache > /dev/null; then
     arguments+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
     if [[ ${preset} == cuda-release ]]; then arguments+=(-DCMAKE_CUDA_COMPILER_LAUNCHER=ccache); fi
