@@ -19,7 +19,7 @@ PROGRAM, VERSION = "", ""
 LIBRARIES = {
     "MPI": ("mpi", None), "HDF5": ("hdf5", "HDF5"), "Boost": ("boost", "Boost"), "fmt": ("fmt", "fmt"),
     "nlohmann_json": ("nlohmann-json", "nlohmann_json"), "PkgConfig": ("pkgconfig", "pkgconf"),
-    "OneDNN": ("onednn", "oneDNN"), "sentencepiece": ("sentencepiece", "SentencePiece"), "xxhash": ("xxhash", "xxHash"),
+    "OneDNN": ("onednn", "oneDNN"), "SentencePiece": ("sentencepiece", "SentencePiece"), "xxhash": ("xxhash", "xxHash"),
     "OpenMP": (None, None),  # the compiler's own
     "CUDAToolkit": ("cuda", "CUDA"), "NCCL": ("nccl", "NCCL"),  # with JREG_WITH_CUDA alone
 }
