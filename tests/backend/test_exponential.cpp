@@ -1,4 +1,5 @@
 // The kernels' exponential, seen through the softmax of two logits: sum = e^(x - 0) with one column.
+#include <algorithm>
 #include <cmath>
 
 #include "backend/backend_test.h"
