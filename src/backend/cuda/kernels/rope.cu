@@ -99,15 +99,8 @@ void choose_rope(Context const& context, RopeArguments const& args, Tensor const
 void rope(Context const& context, AttentionShape const& shape, Tensor const& qkv, Tensor const& first,
           Tensor const& cosine, Tensor const& sine, Direction direction) {
   constexpr std::int64_t largest = std::int64_t{1} << 30U;
-  expect(shape.batch >= 0 && shape.sequence >= 1 && shape.sequence < largest, "a sequence holds 1 to 2^30 tokens");
-  expect(shape.head_size >= 2 && shape.head_size % 2 == 0, "rope turns pairs: the head size is even");
   expect(shape.qkv_columns() < largest, "a token has less than 2^30 columns");
-  expect(qkv.rows == shape.tokens() && qkv.columns == shape.qkv_columns(), "queries, keys and values have their shape");
   expect(shape.tokens() < largest, "rope takes less than 2^30 tokens at a time");
-  expect(!first || first.size() == shape.tokens(), "first tokens that attention sees have their shape");
-  for (Tensor const* angles : {&cosine, &sine}) {
-    expect(angles->rows == shape.sequence && angles->columns == shape.head_size / 2, "angles of rope have their shape");
-  }
   RopeArguments const args{qkv.data,
                            qkv.stride,
                            first ? first.as<std::int32_t>() : nullptr,
@@ -120,7 +113,6 @@ void rope(Context const& context, AttentionShape const& shape, Tensor const& qkv
                            static_cast<int>(shape.sequence),
                            static_cast<int>(shape.heads + shape.kv_heads),
                            static_cast<int>(shape.head_size / 2)};
-  expect(qkv.dtype == DType::f32 || qkv.dtype == DType::bf16, "activations are f32 or bf16");
   qkv.dtype == DType::f32 ? choose_rope<float>(context, args, qkv, cosine, sine)
                           : choose_rope<Bf16>(context, args, qkv, cosine, sine);
 }
