@@ -221,7 +221,7 @@ step_mesh() {
 sanitize() {
   local part parts=4 failed=0 jobs=() log operations='*cuda_*' tool=(compute-sanitizer --tool "$1" --error-exitcode 9)
   if [[ ${mode} == rehearse ]]; then
-    tool=(env) operations='*Swiglu*cuda_*:*Embedding*cuda_*'
+    tool=(env) operations='*SwiGlu*cuda_*:*Embedding*cuda_*'
   else
     need compute-sanitizer
   fi
