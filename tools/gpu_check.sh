@@ -339,5 +339,5 @@ for step in "${chosen[@]}"; do
   if [[ ${mode} != dry-run ]]; then write_report; fi  # what is there stays, should this end here
 done
 if [[ ${mode} == dry-run ]]; then exit; fi
-say "${report}: ${passed} passed, ${bad} failed of ${#chosen[@]} steps"
+say "${report}: ${passed} ${success}, ${bad} failed of ${#chosen[@]} steps"
 ((bad == 0)) || exit 1
