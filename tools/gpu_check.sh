@@ -16,10 +16,12 @@
 #                 memcheck, racecheck   the operations under compute-sanitizer
 #                 bench170m, bench1b    jreg and PyTorch in turn (tools/bench_compare.sh), ratios
 #   --bundle    what tools/gpu_bundle.sh made; where MPI is missing build/gpu_bundle.tar.gz, unpacked by step build
-#   --budget    seconds for all steps (default 570); each has a limit of its own, which grows with a larger budget
-#   --python    a python3 with numpy, h5py and torch (default: python3)
+#   --budget    seconds for all steps (default 570, of a rehearsal 1800); each has a limit of its own, which grows with a
+#               larger budget
+#   --python    a python3 with numpy, h5py and torch (default: python3, or one that has the first two)
 #   --dry-run   prints what each step would run
-#   --rehearse  tries this script without a GPU: backend cpu of build/cpu-release, without the steps that need a card
+#   --rehearse  tries this script without a GPU: the CUDA backend on the software device (preset cuda-emulation), with
+#               smaller runs, and fewer operations in place of compute-sanitizer's; what needs a card is skipped
 #
 # Exit code: 0 every step passed, or was skipped for want of a tool; 1 a step failed; 2 wrong option, or no GPU here.
 set -euo pipefail
@@ -31,7 +33,7 @@ all_steps=(device build kernels ops nccl mesh memcheck racecheck bench170m bench
 declare -A limits=([device]=20 [build]=300 [kernels]=40 [ops]=90 [nccl]=60 [mesh]=120 [memcheck]=90 [racecheck]=90
   [bench170m]=120 [bench1b]=180)
 skipped=77 usual=570
-inside='' output=${OUT:-build/gpu_check} steps='' bundle='' budget=570 python=python3 mode=run
+inside='' output=${OUT:-build/gpu_check} steps='' bundle='' budget='' python='' mode=run
 while (($# > 0)); do
   case $1 in
     -h | --help)
@@ -50,10 +52,19 @@ while (($# > 0)); do
     *) die "unknown option $1; --help tells the known ones" ;;
   esac
 done
+if [[ -z ${budget} ]]; then
+  budget=${usual}
+  if [[ ${mode} == rehearse ]]; then budget=1800; fi
+fi
 [[ ${budget} =~ ^[1-9][0-9]*$ ]] || die "--budget ${budget}: give a number of seconds"
 [[ -z ${bundle} || -r ${bundle} ]] || die "--bundle ${bundle}: cannot be read"
-preset=cuda-release backend=cuda
-if [[ ${mode} == rehearse ]]; then preset=cpu-release backend=cpu; fi
+reads_runs() { "$1" -c 'import numpy, h5py' > /dev/null 2>&1; }
+if [[ -z ${python} ]]; then
+  python=python3
+  reads_runs python3 || python=$(find_python 2> /dev/null) || python=python3
+fi
+preset=cuda-release
+if [[ ${mode} == rehearse ]]; then preset=cuda-emulation; fi
 build=build/${preset}
 unpacked=build/gpu_bundle
 jreg=${build}/bin/jreg
@@ -100,11 +111,12 @@ find_nccl() {
 }
 
 step_build() {
-  local capability configure=(-DJREG_BUILD_TESTS=ON -DJREG_WARNINGS_AS_ERRORS=OFF "-DJREG_PYTHON=$(command -v "${python}" || echo "${python}")")
+  local capability configure=(-DJREG_BUILD_TESTS=ON "-DJREG_PYTHON=$(command -v "${python}" || echo "${python}")")
   if ! command -v mpicc > /dev/null; then
     echo "no mpicc here, and no bundle: tools/gpu_bundle.sh makes one on a Debian machine, --bundle names it"
   fi
   if [[ ${mode} != rehearse ]]; then
+    configure+=(-DJREG_WARNINGS_AS_ERRORS=OFF)
     capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d .) || true
     configure+=("-DCMAKE_CUDA_ARCHITECTURES=${capability:-native}")
     if ! command -v nvcc > /dev/null && [[ -x /usr/local/cuda/bin/nvcc ]]; then
@@ -124,7 +136,7 @@ step_kernels() {
 
 step_ops() {
   built "${build}/tests/backend/test_backend"
-  run "${build}/tests/backend/test_backend" --gtest_brief=1 "--gtest_filter=*${backend}_*"
+  run "${build}/tests/backend/test_backend" --gtest_brief=1 "--gtest_filter=*cuda_*"
 }
 
 # Tokens of this project's own texts, for runs of some updates.
@@ -136,15 +148,24 @@ step_tokens() {
   fi
 }
 
-# train NAME RANKS BACKEND PRECISION [OPTION ...]: ten updates of a small Llama.
+# train NAME RANKS BACKEND PRECISION [OPTION ...]: some updates of a small Llama.
 train() {
   local name=$1 count=$2
+  local size=(--model.layers 4 --model.hidden 256 --model.heads 4 --model.kv_heads 2 --model.ffn 688 --model.vocab 512
+    --train.sequence_length 128 --train.global_batch 8 --train.steps 10 --eval.interval 5 --probe.interval 5)
+  # The software device does about 0.6 GFLOP/s. Heads keep their 64 columns, and with them their kernels.
+  if [[ ${mode} == rehearse ]]; then
+    size=(--model.layers 2 --model.hidden 128 --model.heads 2 --model.kv_heads 1 --model.ffn 352 --model.vocab 320
+      --train.sequence_length 64 --train.global_batch 4 --train.steps 4 --eval.interval 2 --probe.interval 2)
+  fi
   if [[ ${mode} != dry-run ]]; then rm -rf "build/gpu_check_runs/$1"; fi
   ranks "${count}" "${jreg}" train --backend "$3" --precision "$4" --run.dir "build/gpu_check_runs/${name}" \
-    --data.train "${corpus}_train" --data.validation "${corpus}_validation" --model.layers 4 --model.hidden 256 \
-    --model.heads 4 --model.kv_heads 2 --model.ffn 688 --model.vocab 512 --train.sequence_length 128 \
-    --train.global_batch 8 --train.steps 10 --optim.warmup_steps 2 --optim.learning_rate 1e-3 --jreg.lambda 0.3 \
-    --eval.interval 5 --eval.batches 2 --probe.interval 5 --probe.sequences 2 --checkpoint.interval 0 "${@:5}"
+    --data.train "${corpus}_train" --data.validation "${corpus}_validation" "${size[@]}" --optim.warmup_steps 2 \
+    --optim.learning_rate 1e-3 --jreg.lambda 0.3 --eval.batches 2 --probe.sequences 2 --checkpoint.interval 0 "${@:5}"
+}
+
+can_compare() {
+  [[ ${mode} == dry-run ]] || reads_runs "${python}" || { echo "error: ${python} has no numpy or no h5py" && exit 1; }
 }
 
 # same NAME_A NAME_B TOLERANCE: their losses agree.
@@ -162,10 +183,11 @@ same() {
 step_nccl() {
   failed=0
   built "${jreg}"
+  can_compare
   step_tokens
   ranks 1 "${build}/tests/backend/test_collective" --gtest_brief=1
   train cpu_fp32 1 cpu fp32
-  train nccl_fp32 1 "${backend}" fp32
+  train nccl_fp32 1 cuda fp32
   same cpu_fp32 nccl_fp32 1e-5
   return "${failed}"
 }
@@ -173,22 +195,23 @@ step_nccl() {
 step_mesh() {
   local precision tolerance mesh data tensor failed=0 name
   built "${jreg}"
+  can_compare
   step_tokens
   for precision in fp32 bf16; do
     tolerance=1e-5
     if [[ ${precision} == bf16 ]]; then tolerance=2e-2; fi
     train "cpu_${precision}" 1 cpu "${precision}" || return
     for mesh in 1x1 2x1 1x2 2x2; do
-      data=${mesh%x*} tensor=${mesh#*x} name=${backend}_${precision}_${mesh}
-      if train "${name}" $((data * tensor)) "${backend}" "${precision}" --mesh.tensor "${tensor}" --run.collective mpi; then
+      data=${mesh%x*} tensor=${mesh#*x} name=cuda_${precision}_${mesh}
+      if train "${name}" $((data * tensor)) cuda "${precision}" --mesh.tensor "${tensor}" --run.collective mpi; then
         same "cpu_${precision}" "${name}" "${tolerance}"
       else
         echo "- ${name}: THE RUN FAILED"
         failed=1
       fi
     done
-    name=${backend}_${precision}_2x2_split
-    train "${name}" 4 "${backend}" "${precision}" --mesh.tensor 2 --run.collective mpi --mesh.sequence_parallel true \
+    name=cuda_${precision}_2x2_split
+    train "${name}" 4 cuda "${precision}" --mesh.tensor 2 --run.collective mpi --mesh.sequence_parallel true \
       --mesh.zero1 true && same "cpu_${precision}" "${name}" "${tolerance}" || failed=1
   done
   return "${failed}"
@@ -196,20 +219,24 @@ step_mesh() {
 
 # In four parts at once: a sanitizer keeps a processor busier than the card.
 sanitize() {
-  local part parts=4 failed=0 jobs=() log
-  only_on_a_card
-  need compute-sanitizer
+  local part parts=4 failed=0 jobs=() log operations='*cuda_*' tool=(compute-sanitizer --tool "$1" --error-exitcode 9)
+  if [[ ${mode} == rehearse ]]; then
+    tool=(env) operations='*SwiGlu*cuda_*:*Embedding*cuda_*'
+  else
+    need compute-sanitizer
+  fi
   built "${build}/tests/backend/test_backend"
   for ((part = 0; part < parts; ++part)); do
     log=build/gpu_check_$1.${part}
-    GTEST_TOTAL_SHARDS=${parts} GTEST_SHARD_INDEX=${part} run compute-sanitizer --tool "$1" --error-exitcode 9 \
-      "${build}/tests/backend/test_backend" --gtest_brief=1 "--gtest_filter=*${backend}_*" > "${log}" 2>&1 &
+    GTEST_TOTAL_SHARDS=${parts} GTEST_SHARD_INDEX=${part} run "${tool[@]}" \
+      "${build}/tests/backend/test_backend" --gtest_brief=1 "--gtest_filter=${operations}" > "${log}" 2>&1 &
     jobs+=($!)
   done
   for ((part = 0; part < parts; ++part)); do
     wait "${jobs[part]}" || failed=1
     tail -n 60 "build/gpu_check_$1.${part}"
   done
+  [[ ${mode} != rehearse ]] || echo "rehearsed without compute-sanitizer, by a program built with AddressSanitizer"
   return "${failed}"
 }
 step_memcheck() { sanitize memcheck; }
@@ -239,6 +266,10 @@ use_bundle() {
 if [[ -n ${inside} ]]; then
   export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl=self,vader
   export OMPI_MCA_btl_vader_single_copy_mechanism=none PYTHONUNBUFFERED=1
+  if [[ ${mode} == rehearse ]]; then
+    # Open MPI keeps memory to its end; ranks share few cores.
+    export ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1
+  fi
   allow_root
   use_bundle
   "step_${inside}"
@@ -265,13 +296,15 @@ excerpt() {
   esac
 }
 
+subject='this machine' success=passed
+if [[ ${mode} == rehearse ]]; then subject='the software device: a rehearsal' success=rehearsed; fi
 summary='' details='' bad=0 passed=0
 part=$(mktemp)
 trap 'rm -f "${part}"' EXIT
 write_report() {
   {
-    printf '# The CUDA backend on this machine\n\n%s, commit %s, %d s\n\n| step | result | seconds |\n|---|---|---|\n' \
-      "$(date -u +%FT%TZ)" "$(git rev-parse --short=12 HEAD 2> /dev/null || echo unknown)" "${SECONDS}"
+    printf '# The CUDA backend on %s\n\n%s, commit %s, %d s\n\n| step | result | seconds |\n|---|---|---|\n' \
+      "${subject}" "$(date -u +%FT%TZ)" "$(git rev-parse --short=12 HEAD 2> /dev/null || echo unknown)" "${SECONDS}"
     printf '%s%s\n' "${summary}" "${details}"
   } > "${report}"
 }
@@ -295,7 +328,7 @@ for step in "${chosen[@]}"; do
   cat "${part}" >> "${log}"
   if [[ ${mode} == dry-run ]]; then sed 's/^/    /' "${part}"; fi
   case ${code} in
-    0) result=passed passed=$((passed + 1)) ;;
+    0) result=${success} passed=$((passed + 1)) ;;
     "${skipped}") result=$(grep '^skipped' "${part}" | head -n 1) ;;
     124 | 137) result="FAILED: not done within ${limit} s" bad=$((bad + 1)) ;;
     *) result="FAILED: exit code ${code}" bad=$((bad + 1)) ;;
@@ -306,5 +339,5 @@ for step in "${chosen[@]}"; do
   if [[ ${mode} != dry-run ]]; then write_report; fi  # what is there stays, should this end here
 done
 if [[ ${mode} == dry-run ]]; then exit; fi
-say "${report}: ${passed} passed, ${bad} failed of ${#chosen[@]} steps"
+say "${report}: ${passed} ${success}, ${bad} failed of ${#chosen[@]} steps"
 ((bad == 0)) || exit 1

@@ -7,9 +7,9 @@
 
 namespace jreg::train {
 
-/// Floating point operations per second of a large matrix product on this rank, measured now (about a tenth of a
-/// second): the peak that model FLOP utilisation refers to. Call it on all ranks at once, so that they share the
-/// machine as they do in a step.
+/// Floating point operations per second of a large matrix product on this rank (of a smaller one, where that would take
+/// more than a second), measured now (about a tenth of a second): the peak that model FLOP utilisation refers to. Call
+/// it on all ranks at once, so that they share the machine as they do in a step.
 double measured_gemm_rate(backend::Backend& backend, DType dtype);
 
 /// Bytes per second that this rank reads from memory, out of a tensor that no cache holds; measured now, on all ranks

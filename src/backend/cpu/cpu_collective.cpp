@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "backend/argument_checks.h"
 #include "base/stopwatch.h"
 #include "mpi/check.h"
 
@@ -98,14 +99,8 @@ template <class Body> void CpuCollective::in_pieces(std::int64_t elements, Body 
   }
 }
 
-void CpuCollective::check_counts(Tensor const& values, std::span<std::int64_t const> counts) const {
-  expect(values.contiguous(), "collectives work on contiguous tensors");
-  expect_equal(static_cast<int>(counts.size()), size(), "one count a rank");
-  expect_equal(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}), values.size(), "sum of the counts");
-}
-
 void CpuCollective::all_reduce(Tensor const& values, Reduction reduction) {
-  expect(values.contiguous(), "collectives work on contiguous tensors");
+  check_collective(values);
   if (size() == 1) return;
   traffic_[CollectiveKind::all_reduce] += all_reduce_traffic(values.bytes(), size());
   Stopwatch const waiting{waited_seconds_};
@@ -116,9 +111,7 @@ void CpuCollective::all_reduce(Tensor const& values, Reduction reduction) {
 }
 
 void CpuCollective::reduce_scatter(Tensor const& full, Tensor const& part) {
-  expect(full.contiguous() && part.contiguous(), "collectives work on contiguous tensors");
-  expect(full.dtype == part.dtype && full.columns == part.columns, "parts have the type and columns of the whole");
-  expect_equal(full.rows, part.rows * size(), "rows of the whole");
+  check_collective_parts(full, part, size());
   MPI_Datatype const type = types_.type(full.dtype);
   MPI_Op const op = types_.op(full.dtype, Reduction::sum);
   if (size() == 1) {
@@ -140,9 +133,7 @@ void CpuCollective::reduce_scatter(Tensor const& full, Tensor const& part) {
 }
 
 void CpuCollective::all_gather(Tensor const& part, Tensor const& full) {
-  expect(full.contiguous() && part.contiguous(), "collectives work on contiguous tensors");
-  expect(full.dtype == part.dtype && full.columns == part.columns, "parts have the type and columns of the whole");
-  expect_equal(full.rows, part.rows * size(), "rows of the whole");
+  check_collective_parts(full, part, size());
   char* const own = element(full, rank() * part.size());
   if (own != part.data && part.size() != 0) std::memcpy(own, part.data, static_cast<std::size_t>(part.bytes()));
   if (size() == 1) return;
@@ -162,7 +153,7 @@ void CpuCollective::all_gather(Tensor const& part, Tensor const& full) {
 }
 
 void CpuCollective::broadcast(Tensor const& values, int root) {
-  expect(values.contiguous(), "collectives work on contiguous tensors");
+  check_collective(values);
   if (size() == 1) return;
   traffic_[CollectiveKind::broadcast] += broadcast_traffic(values.bytes(), rank(), root, size());
   Stopwatch const waiting{waited_seconds_};
@@ -172,7 +163,7 @@ void CpuCollective::broadcast(Tensor const& values, int root) {
 }
 
 std::unique_ptr<Pending> CpuCollective::begin_all_reduce(Tensor const& values) {
-  expect(values.contiguous(), "collectives work on contiguous tensors");
+  check_collective(values);
   if (size() == 1) return std::make_unique<Done>();
   traffic_[CollectiveKind::all_reduce] += all_reduce_traffic(values.bytes(), size());
   auto pending = std::make_unique<Requests>();
@@ -185,7 +176,7 @@ std::unique_ptr<Pending> CpuCollective::begin_all_reduce(Tensor const& values) {
 
 std::unique_ptr<Pending> CpuCollective::begin_reduce_scatter(Tensor const& values,
                                                              std::span<std::int64_t const> counts) {
-  check_counts(values, counts);
+  check_collective_counts(values, counts, size());
   if (size() == 1) return std::make_unique<Done>();
   traffic_[CollectiveKind::reduce_scatter] += reduce_scatter_traffic(values, counts, rank());
   auto pending = std::make_unique<Requests>();
@@ -214,7 +205,7 @@ std::unique_ptr<Pending> CpuCollective::begin_reduce_scatter(Tensor const& value
 }
 
 std::unique_ptr<Pending> CpuCollective::begin_all_gather(Tensor const& values, std::span<std::int64_t const> counts) {
-  check_counts(values, counts);
+  check_collective_counts(values, counts, size());
   if (size() == 1) return std::make_unique<Done>();
   traffic_[CollectiveKind::all_gather] += all_gather_traffic(values, counts, rank());
   auto pending = std::make_unique<Requests>();

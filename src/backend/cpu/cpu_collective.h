@@ -31,7 +31,6 @@ public:
 private:
   /// Calls body(first element, count) for pieces of at most largest_call_ elements.
   template <class Body> void in_pieces(std::int64_t elements, Body const& body) const;
-  void check_counts(Tensor const& values, std::span<std::int64_t const> counts) const;
 
   mpi::Communicator group_;
   MpiTypes types_;

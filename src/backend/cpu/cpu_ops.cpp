@@ -4,9 +4,9 @@
 #include <array>
 #include <cstring>
 
+#include "backend/argument_checks.h"
 #include "backend/cpu/convert.h"
 #include "backend/cpu/parallel.h"
-#include "backend/cpu/shape_checks.h"
 
 namespace jreg::backend::cpu {
 
@@ -30,19 +30,13 @@ void CpuOps::linear_input_gradient(Tensor const& dy, Tensor const& w, Tensor con
 }
 
 void CpuOps::linear_weight_gradient(Tensor const& dy, Tensor const& x, Tensor const& dw) {
-  expect(dw.dtype == DType::f32, "gradients of weights are fp32");
+  check_weight_gradient(dw);
   products_.multiply({dy, true}, {x}, dw, true);
 }
 
 void CpuOps::add_angular_sums(AngularRows const& rows, Tensor const& previous_norm, Tensor const& sums) {
+  check_add_angular_sums(rows, previous_norm, sums);
   std::int64_t const tokens = rows.norm.columns;
-  expect_token_row(rows.norm, tokens, "norm of hidden states");
-  if (previous_norm) {
-    expect_token_row(previous_norm, tokens, "norm of previous hidden states");
-    expect_token_row(rows.displacement, tokens, "displacement");
-    expect_token_row(rows.update_norm, tokens, "update norm");
-  }
-  expect_shape(sums, 1, angular_sums, "angular sums");
   std::int64_t const chunks = (tokens + token_chunk - 1) / token_chunk;
   using Sums = std::array<double, angular_sums>;
   auto* const partials = static_cast<Sums*>(scratch_.reserve(static_cast<std::size_t>(chunks) * sizeof(Sums)));
@@ -60,6 +54,7 @@ void CpuOps::add_angular_sums(AngularRows const& rows, Tensor const& previous_no
 }
 
 void CpuOps::add_histogram(Tensor const& displacement, Tensor const& counts) {
+  check_add_histogram(displacement, counts);
   auto const* const values = displacement.as<float>();
   auto* const bins = counts.as<std::int64_t>();
   std::int64_t const last = counts.columns - 1;
@@ -71,19 +66,12 @@ void CpuOps::add_histogram(Tensor const& displacement, Tensor const& counts) {
 }
 
 void CpuOps::adamw(AdamW const& args) {
-  std::int64_t const count = args.weight.columns;
-  for (Tensor const& tensor : {args.weight, args.gradient, args.first, args.second}) {
-    expect_token_row(tensor, count, "AdamW works on one flat fp32 range");
-  }
-  if (args.compute) {
-    expect_shape(args.compute, 1, count, "AdamW's copy of the weights");
-    expect(args.compute.dtype == DType::bf16, "AdamW's copy of the weights is bf16");
-  }
-  parallel_ranges(count, element_grain, [&](Range range) { kernels_.adamw(args, range); });
+  check_adamw(args);
+  parallel_ranges(args.weight.columns, element_grain, [&](Range range) { kernels_.adamw(args, range); });
 }
 
 void CpuOps::add_squares(Tensor const& values, Tensor const& sum) {
-  expect(values.contiguous(), "sum of squares of contiguous values");
+  check_add_squares(values, sum);
   auto const* const numbers = values.as<float>();
   std::int64_t const count = values.size();
   std::int64_t const chunks = (count + sum_chunk - 1) / sum_chunk;
@@ -114,6 +102,7 @@ void CpuOps::zero(Tensor const& values) {
 }
 
 void CpuOps::copy(Tensor const& from, Tensor const& to) {
+  check_copy(from, to);
   convert(kernels_, from, to);
 }
 

@@ -1,5 +1,6 @@
 #include "backend/cpu/matmul.h"
 
+#include "backend/argument_checks.h"
 #include "backend/cpu/convert.h"
 #include "base/error.h"
 
@@ -60,14 +61,8 @@ MatrixProducts::Product MatrixProducts::make_product(Factor a, Factor b, Tensor 
 }
 
 void MatrixProducts::multiply(Factor a, Factor b, Tensor const& c, bool accumulate) {
-  expect_equal(a.columns(), b.rows(), "inner size of a matrix product");
-  expect_equal(a.rows(), c.rows, "rows of a matrix product");
-  expect_equal(b.columns(), c.columns, "columns of a matrix product");
-  expect(a.tensor.dtype == b.tensor.dtype && (a.tensor.dtype == DType::f32 || a.tensor.dtype == DType::bf16),
-         "factors of a matrix product are both fp32 or both bf16");
-  expect(c.dtype == DType::f32 || c.dtype == a.tensor.dtype, "a matrix product is fp32 or of its factors' type");
+  check_product(a.tensor, a.transposed, b.tensor, b.transposed, c);
   if (c.size() == 0) return;
-  expect(a.columns() > 0, "a matrix product sums over something");
   if (a.tensor.dtype == DType::f32) return multiply_f32(a, b, c, accumulate);
   if (!bf16_runs_) return multiply_bf16_as_f32(a, b, c, accumulate);
   multiply_bf16(a, b, c, accumulate);

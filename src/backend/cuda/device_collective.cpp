@@ -1,7 +1,6 @@
 #include "backend/cuda/device_collective.h"
 
-#include <numeric>
-
+#include "backend/argument_checks.h"
 #include "backend/cuda/check.h"
 
 namespace jreg::backend::cuda {
@@ -14,11 +13,6 @@ public:
   void finish() override {}
 };
 
-void check_values(Tensor const& values) {
-  expect(values.contiguous(), "collectives work on contiguous tensors");
-  expect(values.dtype != DType::i32, "collectives work on f32, f64, bf16 and i64");
-}
-
 void copy(Tensor const& from, Tensor const& to, cudaStream_t stream) {
   if (from.data == to.data || from.size() == 0) return;
   check(cudaMemcpyAsync(to.data, from.data, static_cast<std::size_t>(from.bytes()), cudaMemcpyDeviceToDevice, stream),
@@ -27,49 +21,36 @@ void copy(Tensor const& from, Tensor const& to, cudaStream_t stream) {
 
 }  // namespace
 
-void DeviceCollective::check_counts(Tensor const& values, std::span<std::int64_t const> counts) const {
-  check_values(values);
-  expect_equal(static_cast<int>(counts.size()), size_, "one count a rank");
-  expect_equal(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}), values.size(), "sum of the counts");
-}
-
-void DeviceCollective::check_parts(Tensor const& part, Tensor const& full) const {
-  check_values(full);
-  check_values(part);
-  expect(full.dtype == part.dtype && full.columns == part.columns, "parts have the type and columns of the whole");
-  expect_equal(full.rows, part.rows * size_, "rows of the whole");
-}
-
 void DeviceCollective::all_reduce(Tensor const& values, Reduction reduction) {
-  check_values(values);
+  check_collective(values);
   if (size_ == 1) return;
   traffic_[CollectiveKind::all_reduce] += all_reduce_traffic(values.bytes(), size_);
   if (values.size() != 0) transfer_all_reduce(values, reduction);
 }
 
 void DeviceCollective::reduce_scatter(Tensor const& full, Tensor const& part) {
-  check_parts(part, full);
+  check_collective_parts(full, part, size_);
   if (size_ == 1) return copy(full, part, compute_);
   traffic_[CollectiveKind::reduce_scatter] += reduce_scatter_traffic(full.bytes(), part.bytes());
   if (full.size() != 0) transfer_reduce_scatter(full, part);
 }
 
 void DeviceCollective::all_gather(Tensor const& part, Tensor const& full) {
-  check_parts(part, full);
+  check_collective_parts(full, part, size_);
   if (size_ == 1) return copy(part, full, compute_);
   traffic_[CollectiveKind::all_gather] += all_gather_traffic(full.bytes(), part.bytes(), part.bytes());
   if (full.size() != 0) transfer_all_gather(part, full);
 }
 
 void DeviceCollective::broadcast(Tensor const& values, int root) {
-  check_values(values);
+  check_collective(values);
   if (size_ == 1) return;
   traffic_[CollectiveKind::broadcast] += broadcast_traffic(values.bytes(), rank_, root, size_);
   if (values.size() != 0) transfer_broadcast(values, root);
 }
 
 std::unique_ptr<Pending> DeviceCollective::begin_all_reduce(Tensor const& values) {
-  check_values(values);
+  check_collective(values);
   if (size_ == 1) return std::make_unique<Done>();
   traffic_[CollectiveKind::all_reduce] += all_reduce_traffic(values.bytes(), size_);
   if (values.size() == 0) return std::make_unique<Done>();
@@ -78,7 +59,7 @@ std::unique_ptr<Pending> DeviceCollective::begin_all_reduce(Tensor const& values
 
 std::unique_ptr<Pending> DeviceCollective::begin_reduce_scatter(Tensor const& values,
                                                                 std::span<std::int64_t const> counts) {
-  check_counts(values, counts);
+  check_collective_counts(values, counts, size_);
   if (size_ == 1) return std::make_unique<Done>();
   traffic_[CollectiveKind::reduce_scatter] += reduce_scatter_traffic(values, counts, rank_);
   if (values.size() == 0) return std::make_unique<Done>();
@@ -87,7 +68,7 @@ std::unique_ptr<Pending> DeviceCollective::begin_reduce_scatter(Tensor const& va
 
 std::unique_ptr<Pending> DeviceCollective::begin_all_gather(Tensor const& values,
                                                             std::span<std::int64_t const> counts) {
-  check_counts(values, counts);
+  check_collective_counts(values, counts, size_);
   if (size_ == 1) return std::make_unique<Done>();
   traffic_[CollectiveKind::all_gather] += all_gather_traffic(values, counts, rank_);
   if (values.size() == 0) return std::make_unique<Done>();

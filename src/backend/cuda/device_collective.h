@@ -38,9 +38,6 @@ protected:
   cudaStream_t compute() const noexcept { return compute_; }
 
 private:
-  void check_counts(Tensor const& values, std::span<std::int64_t const> counts) const;
-  void check_parts(Tensor const& part, Tensor const& full) const;
-
   cudaStream_t compute_;
   int rank_;
   int size_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <source_location>
 
+#include "backend/argument_checks.h"
 #include "backend/cuda/kernels/product.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -63,13 +64,7 @@ struct PreferenceTraits {
 
 ProductShape shape_of(Tensor const& a, bool a_transposed, Tensor const& b, bool b_transposed, Tensor const& c,
                       bool accumulate) {
-  expect(a.dtype == b.dtype && (a.dtype == DType::f32 || a.dtype == DType::bf16), "factors are both f32 or both bf16");
-  expect(c.dtype == DType::f32 || c.dtype == a.dtype, "a product is f32, or of its factors' type");
   std::int64_t const inner = a_transposed ? a.rows : a.columns;
-  expect_equal(a_transposed ? a.columns : a.rows, c.rows, "rows of a product");
-  expect_equal(b_transposed ? b.rows : b.columns, c.columns, "columns of a product");
-  expect_equal(b_transposed ? b.columns : b.rows, inner, "inner size of a product");
-  expect(inner > 0, "a product sums over something");
   return {a.dtype,
           c.dtype,
           c.rows,
@@ -160,6 +155,7 @@ MatrixProducts::Plan const& MatrixProducts::plan_for(ProductShape const& shape) 
 
 void MatrixProducts::multiply(Context const& context, Tensor const& a, bool a_transposed, Tensor const& b,
                               bool b_transposed, Tensor const& c, bool accumulate) {
+  check_product(a, a_transposed, b, b_transposed, c);
   ProductShape const shape = shape_of(a, a_transposed, b, b_transposed, c, accumulate);
   if (c.size() == 0) return;
   Plan const& plan = plan_for(shape);

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "backend/cuda/kernels/access.cuh"
-#include "backend/cuda/kernels/shapes.h"
 #include "backend/cuda/launch.h"
 
 namespace jreg::backend::cuda {
@@ -85,13 +84,6 @@ void update_range(Context const& context, AdamW const& args, std::int64_t begin,
 
 void adamw(Context const& context, AdamW const& args) {
   std::int64_t const count = args.weight.columns;
-  for (Tensor const& tensor : {args.weight, args.gradient, args.first, args.second}) {
-    expect_token_row(tensor, count, "AdamW works on one flat fp32 range");
-  }
-  if (args.compute) {
-    expect_shape(args.compute, 1, count, "AdamW's copy of the weights");
-    expect(args.compute.dtype == DType::bf16, "AdamW's copy of the weights is bf16");
-  }
   constexpr int width = full_width<float>;
   std::int64_t body = count - count % width;
   for (Tensor const& tensor : {args.weight, args.gradient, args.first, args.second, args.compute}) {

@@ -1,7 +1,7 @@
 #pragma once
 
+#include "backend/cuda/kernels/access.cuh"
 #include "backend/cuda/kernels/attention_arguments.h"
-#include "backend/cuda/kernels/element.cuh"
 #include "backend/cuda/kernels/reduce.cuh"
 #include "backend/cuda/launch.h"
 
@@ -22,10 +22,10 @@ __global__ void __launch_bounds__(256) number_kernel(AttentionArguments<T> const
   T const* const dout = args.dout + token * args.dout_stride + static_cast<std::int64_t>(head) * args.head_size;
   float sum = 0;
   for (int i = lane * width; i < args.head_size; i += lanes * width) {
-    auto const a = load_pack<T, width>(out + i);
-    auto const b = load_pack<T, width>(dout + i);
+    auto const a = to_floats(load<T, width>(out + i));
+    auto const b = to_floats(load<T, width>(dout + i));
 #pragma unroll
-    for (int j = 0; j < width; ++j) sum = fmaf(to_float(a.values[j]), to_float(b.values[j]), sum);
+    for (int j = 0; j < width; ++j) sum = fmaf(a.values[j], b.values[j], sum);
   }
 #pragma unroll
   for (int offset = lanes / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(whole_warp, sum, offset);

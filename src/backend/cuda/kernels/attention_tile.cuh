@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "backend/cuda/kernels/element.cuh"
+#include "backend/cuda/kernels/access.cuh"
 #include "backend/cuda/kernels/ptx.cuh"
 #include "backend/cuda/kernels/reduce.cuh"
 
@@ -141,8 +141,8 @@ __device__ inline void store_rows(float const (&sums)[m_tiles][head_size / 8][4]
   int const chunk = lane % Layout::chunks;
 #pragma unroll
   for (int row = lane / Layout::chunks; row < 16 * m_tiles; row += warp_size / Layout::chunks) {
-    auto const pack = load_pack<Bf16, 8>(reinterpret_cast<Bf16 const*>(staging + Layout::offset(row, chunk)));
-    if (row < valid) store_pack(to + row * stride + chunk * 8, pack);
+    auto const pack = load<Bf16, 8>(reinterpret_cast<Bf16 const*>(staging + Layout::offset(row, chunk)));
+    if (row < valid) store(to + row * stride + chunk * 8, pack);
   }
 }
 

@@ -4,7 +4,6 @@
 
 #include "backend/cuda/kernels/access.cuh"
 #include "backend/cuda/kernels/pieces.cuh"
-#include "backend/cuda/kernels/shapes.h"
 
 // A chunk of logits is small enough to stay in the L2 cache between the three passes, so these leave their hints to it.
 
@@ -159,20 +158,10 @@ bool is_short(Tensor const& logits) {
   return logits.columns <= 2 * few_warps * warp_size * packs_ahead * full_width<float>;
 }
 
-void check_sums(Tensor const& logits, Tensor const& maximum, Tensor const& targets, Tensor const& sums) {
-  expect_token_row(maximum, logits.rows, "largest logit");
-  expect_shape(targets, 1, logits.rows, "targets");
-  expect_shape(sums, 2, logits.rows, "sums of logits");
-  expect(logits.dtype == DType::f32 && sums.dtype == DType::f32 && targets.dtype == DType::i32,
-         "logits and sums are fp32, targets int32");
-}
-
 }  // namespace
 
 void logits_max(Context const& context, Tensor const& logits, std::int64_t first, std::int64_t vocab,
                 Tensor const& maximum) {
-  expect_token_row(maximum, logits.rows, "largest logit");
-  expect(logits.dtype == DType::f32, "logits are fp32");
   constexpr int full = full_width<float>;
   auto* const kernel = is_short(logits)   ? in_packs(logits) ? row_maxima<few_warps, full> : row_maxima<few_warps, 1>
                          : in_packs(logits) ? row_maxima<many_warps, full>
@@ -183,7 +172,6 @@ void logits_max(Context const& context, Tensor const& logits, std::int64_t first
 
 void logits_sum(Context const& context, Tensor const& logits, std::int64_t first, std::int64_t vocab,
                 Tensor const& maximum, Tensor const& targets, Tensor const& sums) {
-  check_sums(logits, maximum, targets, sums);
   constexpr int full = full_width<float>;
   auto* const kernel = is_short(logits)   ? in_packs(logits) ? row_sums<few_warps, full> : row_sums<few_warps, 1>
                          : in_packs(logits) ? row_sums<many_warps, full>
@@ -196,8 +184,6 @@ void logits_sum(Context const& context, Tensor const& logits, std::int64_t first
 void logits_gradient(Context const& context, Tensor const& logits, std::int64_t first, std::int64_t vocab,
                      Tensor const& maximum, Tensor const& sums, Tensor const& targets, float scale,
                      Tensor const& gradient) {
-  check_sums(logits, maximum, targets, sums);
-  expect_activation(gradient, gradient, logits.rows, logits.columns, "gradient of logits");
   Softmax const softmax{.columns = real_columns(logits, first, vocab),
                         .first = first,
                         .maximum = maximum.as<float>(),
@@ -217,8 +203,6 @@ void logits_gradient(Context const& context, Tensor const& logits, std::int64_t 
 }
 
 void add_token_losses(Context const& context, Tensor const& sums, Tensor const& loss) {
-  expect_shape(sums, 2, sums.columns, "sums of logits");
-  expect(sums.dtype == DType::f32, "sums of logits are fp32");
   launch(add_losses, 1, many_warps * warp_size, 0, context.stream, rows_of<float const>(sums), sums.columns,
          loss.as<double>());
 }

@@ -26,18 +26,8 @@ template <> __device__ inline Bf16 from_float<Bf16>(float value) {
   return __float2bfloat16_rn(value);
 }
 
-/// `width` neighbouring elements that are loaded and stored in one access.
-template <class T, int width> struct alignas(sizeof(T) * width) Pack { T values[width]; };
-
 /// Elements of T in an access of 16 bytes.
 template <class T> inline constexpr int full_width = 16 / static_cast<int>(sizeof(T));
-
-template <class T, int width> __device__ Pack<T, width> load_pack(T const* from) {
-  return *reinterpret_cast<Pack<T, width> const*>(from);
-}
-template <class T, int width> __device__ void store_pack(T* to, Pack<T, width> const& pack) {
-  *reinterpret_cast<Pack<T, width>*>(to) = pack;
-}
 
 /// Whether rows of the tensor may be read in accesses of `width` elements: base, stride and columns allow for it.
 /// An absent tensor allows for all.

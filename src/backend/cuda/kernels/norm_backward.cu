@@ -1,7 +1,6 @@
 #include "backend/cuda/kernels/access.cuh"
 #include "backend/cuda/kernels/norm.h"
 #include "backend/cuda/kernels/pieces.cuh"
-#include "backend/cuda/kernels/shapes.h"
 
 // dgain is a sum over all tokens: blocks take runs of rows, one after another, and keep the sums of their columns;
 // these are written to the workspace, and a second kernel adds them up. Runs depend on the GPU alone, not on its
@@ -377,8 +376,6 @@ template <class T> void backward(Context const& context, NormBackward const& arg
 }  // namespace
 
 void norm_backward(Context const& context, NormBackward const& args) {
-  if (!args.normed_gradient && !args.has_angular && !args.overwrite) return;
-  expect_norm_backward(args);
   if (args.hidden.size() == 0) return;
   if (args.hidden.dtype == DType::f32) {
     backward<float>(context, args);

@@ -5,7 +5,6 @@
 #include "backend/cuda/kernels/access.cuh"
 #include "backend/cuda/kernels/ptx.cuh"
 #include "backend/cuda/kernels/reduce.cuh"
-#include "backend/cuda/kernels/shapes.h"
 #include "backend/cuda/launch.h"
 
 // Sums in fp64: every block leaves its part in the workspace, and one block adds the parts up in order.
@@ -151,13 +150,6 @@ double* reserve_parts(Context const& context, std::int64_t count) {
 void add_angular_sums(Context const& context, AngularRows const& rows, Tensor const& previous_norm,
                       Tensor const& sums) {
   std::int64_t const tokens = rows.norm.columns;
-  expect_token_row(rows.norm, tokens, "norm of hidden states");
-  expect_shape(sums, 1, angular_sums, "angular sums");
-  if (previous_norm) {
-    expect_token_row(previous_norm, tokens, "norm of previous hidden states");
-    expect_token_row(rows.displacement, tokens, "displacement");
-    expect_token_row(rows.update_norm, tokens, "update norm");
-  }
   if (tokens == 0) return;
   auto const row = [](Tensor const& tensor) { return static_cast<float const*>(tensor.data); };
   TokenRows const token_rows{row(rows.norm), row(rows.displacement), row(rows.update_norm), row(previous_norm)};
@@ -170,8 +162,6 @@ void add_angular_sums(Context const& context, AngularRows const& rows, Tensor co
 void add_histogram(Context const& context, Tensor const& displacement, Tensor const& counts) {
   std::int64_t const tokens = displacement.columns;
   std::int64_t const bins = counts.columns;
-  expect_token_row(displacement, tokens, "displacement");
-  expect_shape(counts, 1, bins, "counts of a histogram");
   auto* const totals = reinterpret_cast<unsigned long long*>(counts.as<std::int64_t>());
   if (bins <= most_shared_bins) {
     launch(count_bins, blocks_for(tokens, block_threads * 8), block_threads,
@@ -184,7 +174,6 @@ void add_histogram(Context const& context, Tensor const& displacement, Tensor co
 }
 
 void add_squares(Context const& context, Tensor const& values, Tensor const& sum) {
-  expect(values.contiguous(), "sum of squares of contiguous values");
   std::int64_t const count = values.size();
   if (count == 0) return;
   constexpr int full = full_width<float>;
