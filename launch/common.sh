@@ -65,3 +65,6 @@ allow_root() {
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
   fi
 }
+
+# Ranks tell why they end; mpirun has no more to say. As an option, -q, Open MPI 5 would refuse it; it is never quiet.
+quiet_mpirun() { export OMPI_MCA_orte_execute_quiet=1; }

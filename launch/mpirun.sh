@@ -81,10 +81,11 @@ export PRTE_MCA_oob_tcp_keepalive_intvl=${OMPI_MCA_oob_tcp_keepalive_intvl}
 export PRTE_MCA_oob_tcp_keepalive_probes=${OMPI_MCA_oob_tcp_keepalive_probes}
 export PRTE_MCA_odls_base_sigkill_timeout=${OMPI_MCA_odls_base_sigkill_timeout}
 allow_root
+quiet_mpirun
 
 # Hosts, and how many ranks the fullest of them gets.
 hosts=1
-launch=(mpirun -q)
+launch=(mpirun)
 if [[ -n ${hostfile} ]]; then
   [[ -r ${hostfile} ]] || die "${hostfile}: cannot be read"
   # Hosts, slots in all, most slots of a host; a line without slots= leaves both at 0.

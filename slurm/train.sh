@@ -119,12 +119,14 @@ choose_launcher() {
     mpirun)
       note "mpirun, not srun, starts the ranks: ${reason}"
       command -v mpirun > /dev/null || die "no mpirun on the PATH; load the MPI that jreg was built with"
-      launch=(mpirun -q -n "${ranks}" --map-by "ppr:${per_node}:node:PE=${threads}" --bind-to core -x OMP_NUM_THREADS
+      quiet_mpirun
+      launch=(mpirun -n "${ranks}" --map-by "ppr:${per_node}:node:PE=${threads}" --bind-to core -x OMP_NUM_THREADS
         -x JREG_LIVE)
       if [[ -n ${LD_LIBRARY_PATH:-} ]]; then launch+=(-x LD_LIBRARY_PATH); fi
       while read -r name; do launch+=(-x "${name}"); done < <(compgen -e | grep -E '^(NCCL|UCX)_' || true)
       # Seconds for a checkpoint after scancel, instead of one. Ends with another code than 0 take as much longer.
       export OMPI_MCA_odls_base_sigkill_timeout=${OMPI_MCA_odls_base_sigkill_timeout:-30}
+      export PRTE_MCA_odls_base_sigkill_timeout=${OMPI_MCA_odls_base_sigkill_timeout}  # Open MPI 5's name
       ;;
     *) die "JREG_LAUNCHER=${launcher}: must be srun or mpirun" ;;
   esac

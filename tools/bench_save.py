@@ -40,7 +40,7 @@ def blocked_seconds(arguments, folder, asynchronous):
     words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
     environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     environment.setdefault("OMP_NUM_THREADS", "1")
-    done = subprocess.run(["mpirun", "-q", "--bind-to", "none", "--oversubscribe", "-n", str(arguments.ranks),
+    done = subprocess.run(["mpirun", "--bind-to", "none", "--map-by", ":OVERSUBSCRIBE", "-n", str(arguments.ranks),
                            arguments.jreg, "train", *words, *arguments.options], env=environment, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode != 0:

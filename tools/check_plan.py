@@ -29,7 +29,7 @@ def run(jreg, ranks, *words):
     command = [jreg, *map(str, words)]
     threads = max(1, len(os.sched_getaffinity(0)) // ranks)
     if ranks > 1:
-        command = ["mpirun", "-q", "-n", str(ranks), "--bind-to", "none", *command]
+        command = ["mpirun", "-n", str(ranks), "--bind-to", "none", *command]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False,
                             env={**os.environ, "OMP_NUM_THREADS": str(threads)})
     if result.returncode != 0:

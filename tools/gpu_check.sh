@@ -80,7 +80,7 @@ only_on_a_card() { [[ ${mode} != rehearse ]] || { echo "skipped: a rehearsal has
 ranks() {
   local count=$1
   shift
-  run mpirun -q -n "${count}" --bind-to none "$@"
+  run mpirun -n "${count}" --bind-to none "$@"
 }
 
 step_device() {
@@ -264,7 +264,9 @@ use_bundle() {
 
 # One step, in a process of its own that can be ended.
 if [[ -n ${inside} ]]; then
-  export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl=self,vader
+  quiet_mpirun
+  export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
+  export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl=self,vader
   export OMPI_MCA_btl_vader_single_copy_mechanism=none PYTHONUNBUFFERED=1
   if [[ ${mode} == rehearse ]]; then
     # Open MPI keeps memory to its end; ranks share few cores.

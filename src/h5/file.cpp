@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <cstdint>
+
 #include "base/error.h"
 
 namespace jreg::h5 {
@@ -19,7 +21,13 @@ PropertyList file_access() {
 File open(std::filesystem::path const& path, unsigned flags, PropertyList const& access = file_access()) {
   // The system's own words are clearer than the library's.
   if (::access(path.c_str(), R_OK) != 0) throw_errno("open", path.string());
-  return File{check(H5Fopen(path.c_str(), flags, access.get()), "open " + path.string())};
+  File file{check(H5Fopen(path.c_str(), flags, access.get()), "open " + path.string())};
+  // HDF5 1.14 opens a file that was cut, and reads zeros where its end is missing.
+  haddr_t end = 0;
+  check(H5Fget_eoa(file.get(), &end), "look up the size of " + path.string());
+  std::uintmax_t const there = std::filesystem::file_size(path);
+  if (there < end) throw DataError("{}: was cut: {} of {} bytes are there", path.string(), there, end);
+  return file;
 }
 
 }  // namespace

@@ -9,7 +9,8 @@ namespace jreg::h5 {
 
 /// A new file in the format of HDF5 1.10, replacing one that is there. Throws SystemError.
 File create_file(std::filesystem::path const& path);
-/// An existing file, for reading. Throws SystemError; a damaged file can crash the library: check its hash before.
+/// An existing file, for reading. Throws SystemError, and DataError where its end is missing; a file that is damaged
+/// otherwise can crash the library: check its hash before.
 File open_file(std::filesystem::path const& path);
 /// An existing file of create_file, to append to its datasets while others read; nothing may be created in it then.
 File append_to_file(std::filesystem::path const& path);

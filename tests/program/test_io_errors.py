@@ -33,7 +33,7 @@ class IoErrors(support.ProgramTest):
         """A new run `name` in which `point` fails; returns exit code and what it printed."""
         run = self.folder / name
         run.parent.mkdir(exist_ok=True)
-        command = ["mpirun", "-q", "-n", str(RANKS), "fiu-run", "-x", "-f", "", "-c",
+        command = ["mpirun", "-n", str(RANKS), "fiu-run", "-x", "-f", "", "-c",
                    f"enable_random name={point},probability={probability},failinfo={errno.EIO}", support.JREG, "train",
                    *self.options(name, **CHANGES)]
         for _ in range(15):

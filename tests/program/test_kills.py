@@ -27,7 +27,7 @@ def children_of(process):
 
 class Kills(support.ProgramTest):
     def start(self, run, ranks):
-        launcher = [] if ranks == 1 else ["mpirun", "-q", "-n", str(ranks)]
+        launcher = [] if ranks == 1 else ["mpirun", "-n", str(ranks)]
         command = [*launcher, support.JREG, "train", *self.options(run, **CHANGES), "--resume", "auto"]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 

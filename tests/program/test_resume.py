@@ -107,7 +107,7 @@ class Resume(support.ProgramTest):
 
     def test_a_signal_saves_and_returns_85(self):
         changes = {**CHECKPOINTS, "train__steps": 100000, "checkpoint__interval": 0}
-        command = ["mpirun", "-q", "-n", "2", support.JREG, "train", *self.options("run", **changes)]
+        command = ["mpirun", "-n", "2", support.JREG, "train", *self.options("run", **changes)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             deadline = time.monotonic() + 60
             while not (self.folder / "run" / "dynamics.h5").exists() and time.monotonic() < deadline:

@@ -32,7 +32,7 @@ class Transformers(support.ProgramTest):
         return json.loads(self.python(CHECK, *words).splitlines()[-1])
 
     def parity(self, *folders, ranks=1):
-        result = subprocess.run(["mpirun", "-q", "-n", str(ranks), PARITY, *map(str, folders)], capture_output=True,
+        result = subprocess.run(["mpirun", "-n", str(ranks), PARITY, *map(str, folders)], capture_output=True,
                                 text=True, check=False, timeout=120)
         print(result.stdout, end="")
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)

@@ -69,7 +69,7 @@ class Launched:
     def __init__(self, test, run, *words, ranks=2, **changes):
         self.test, self.run = test, test.folder / run
         self.log = test.folder / f"{run}.log"
-        command = ["mpirun", "-q", "-n", str(ranks), support.JREG, "train",
+        command = ["mpirun", "-n", str(ranks), support.JREG, "train",
                    *test.options(run, **{**LONG, **changes}), *words]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,

@@ -30,7 +30,7 @@ class Checkpoint(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
         self.run_folder = os.path.join(self.folder.name, "run")
-        subprocess.run([MPIEXEC, "-q", "-n", "2", WRITER, "checkpoint", self.run_folder, str(STEP)], check=True)
+        subprocess.run([MPIEXEC, "-n", "2", WRITER, "checkpoint", self.run_folder, str(STEP)], check=True)
         self.path = os.path.join(self.run_folder, "checkpoints", f"step_{STEP:08d}")
 
     def tearDown(self):
@@ -55,7 +55,7 @@ class Checkpoint(unittest.TestCase):
 
     def test_killed_before_its_files_are_joined_a_save_leaves_the_one_before(self):
         with tempfile.TemporaryDirectory() as folder:
-            killed = subprocess.run([MPIEXEC, "-q", "-n", "2", WRITER, "checkpoint-killed", folder, str(STEP)],
+            killed = subprocess.run([MPIEXEC, "-n", "2", WRITER, "checkpoint-killed", folder, str(STEP)],
                                     stderr=subprocess.DEVNULL, check=False)
             self.assertNotEqual(killed.returncode, 0)
             places = os.path.join(folder, "checkpoints")
@@ -116,7 +116,7 @@ class Checkpoint(unittest.TestCase):
 
         first = digests()
         time.sleep(1.1)  # times in files would count whole seconds
-        subprocess.run([MPIEXEC, "-q", "-n", "2", WRITER, "checkpoint", self.run_folder, str(STEP)], check=True)
+        subprocess.run([MPIEXEC, "-n", "2", WRITER, "checkpoint", self.run_folder, str(STEP)], check=True)
         self.assertEqual(digests(), first)
 
 

@@ -1,5 +1,7 @@
 #include "backend/cpu/matmul.h"
 
+#include <algorithm>
+
 #include "backend/argument_checks.h"
 #include "backend/cpu/convert.h"
 #include "base/error.h"
@@ -64,7 +66,9 @@ void MatrixProducts::multiply(Factor a, Factor b, Tensor const& c, bool accumula
   check_product(a.tensor, a.transposed, b.tensor, b.transposed, c);
   if (c.size() == 0) return;
   if (a.tensor.dtype == DType::f32) return multiply_f32(a, b, c, accumulate);
-  if (!bf16_runs_) return multiply_bf16_as_f32(a, b, c, accumulate);
+  // With an extent of 1 a stride says nothing of which is the other one's direction: oneDNN 3.7 takes it the wrong way.
+  bool const thin = std::min({c.rows, c.columns, a.columns()}) == 1;
+  if (!bf16_runs_ || thin) return multiply_bf16_as_f32(a, b, c, accumulate);
   multiply_bf16(a, b, c, accumulate);
 }
 
