@@ -37,7 +37,8 @@ def main():
         # The installed launcher finds the installed program.
         config = prefix / "share/jreg/configs/quickstart.cfg"
         launched = subprocess.run([prefix / "share/jreg/launch/mpirun.sh", "-n", "1", config, "--data.train", "nowhere/t"],
-                                  capture_output=True, text=True, check=False, cwd=name, env={"PATH": "/usr/bin:/bin"})
+                                  capture_output=True, text=True, check=False, cwd=name,
+                                  env={"PATH": "/usr/bin:/bin", "HOME": name})  # Open MPI 5 needs a home
         assert launched.returncode == 2 and "nowhere/t" in launched.stderr, launched.stderr
         load_module(prefix)
 

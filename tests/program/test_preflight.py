@@ -1,8 +1,8 @@
 """jreg train --preflight: good launches pass and leave nothing behind; each bad one is told with rank and host."""
 import os
 import platform
-import shutil
 import shlex
+import shutil
 import signal
 import subprocess
 import time
