@@ -2,11 +2,12 @@
 """Measures how the speed of training depends on one size at a time, and draws it: `jreg train --benchmark` over model
 size, layers, sequence length, batch, threads and ranks.
 
-    tools/bench_sweep.py [--axis NAME ...] [--steps N] [--results FILE] [--output PREFIX] [--jreg PATH]
+    tools/bench_sweep.py [--axis NAME ...] [--steps N] [--results FILE] [--document PAGE] [--figure FILE] [--jreg PATH]
 
 Without --axis all are measured, some ten minutes on two cores; the machine should have nothing else to do. What is
-measured is added to --results (build/bench_sweep.json), so that axes can be measured one by one; then tables and figure
-of everything there are written to PREFIX.md and PREFIX.png (docs/performance_sweep). --steps 0 only draws.
+measured is added to --results (build/bench_sweep.json), so that axes can be measured one by one; then tables of
+everything there replace those between the marks of --document (docs/performance.md), and --figure
+(docs/performance_sweep.png) is drawn. --steps 0 measures nothing.
 """
 import argparse
 import json
@@ -15,6 +16,8 @@ import pathlib
 import re
 import subprocess
 import sys
+
+import page
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CORES = len(os.sched_getaffinity(0))
@@ -136,7 +139,8 @@ def main():
     parser.add_argument("--precision", choices=PRECISIONS, action="append", help="measure in this one (both)")
     parser.add_argument("--steps", type=int, default=5, help="updates of each kind")
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "build/bench_sweep.json")
-    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "docs/performance_sweep")
+    parser.add_argument("--document", type=pathlib.Path, default=ROOT / "docs/performance.md")
+    parser.add_argument("--figure", type=pathlib.Path, default=ROOT / "docs/performance_sweep.png")
     parser.add_argument("--jreg", default=str(ROOT / "build/cpu-release/bin/jreg"))
     options = parser.parse_args()
     results = json.loads(options.results.read_text()) if options.results.exists() else {}
@@ -150,8 +154,8 @@ def main():
                 others = [p for p in results.get(axis, []) if (p[key], p["precision"]) != (new[key], precision)]
                 results[axis] = sorted([*others, new], key=lambda p: (p[key], p["precision"]))
                 options.results.write_text(json.dumps(results, indent=1) + "\n")
-    options.output.with_suffix(".md").write_text(tables(results))
-    draw(results, options.output.with_suffix(".png"))
+    page.write_between_marks(options.document, "bench_sweep", tables(results))
+    draw(results, options.figure)
 
 
 if __name__ == "__main__":

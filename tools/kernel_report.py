@@ -24,6 +24,8 @@ import sys
 import tempfile
 from dataclasses import dataclass
 
+import page
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -246,15 +248,6 @@ def joined(values):
     return values[0] if len(set(values)) == 1 else " / ".join(values)
 
 
-def write_into(document, text):
-    begin, end = (f"<!-- kernel_report: {word} -->\n" for word in ("begin", "end"))
-    page = document.read_text()
-    if page.count(begin) != 1 or page.count(end) != 1:
-        fail(f"{document}: has no marks for the table")
-    before, rest = page.split(begin)
-    document.write_text(before + begin + text + end + rest.split(end)[1])
-
-
 def fail(text):
     print(f"kernel_report.py: {text}", file=sys.stderr)
     sys.exit(2)
@@ -288,7 +281,10 @@ def main():
     complete(kernels, read_launches(options.launches) if options.launches.exists() else {})
     text = table(kernels)
     if options.document:
-        write_into(options.document, text)
+        try:
+            page.write_between_marks(options.document, "kernel_report", text)
+        except ValueError as error:
+            fail(error)
     elif options.output:
         options.output.write_text(text)
     else:
