@@ -66,7 +66,7 @@ struct State {
   std::int64_t data_ranks = 1;           // mesh that wrote the checkpoint
   std::int64_t tensor_ranks = 1;
   bool zero1 = false;
-  std::string run_id;         // the same in all checkpoints of a run
+  std::string run_id;  // the same in all checkpoints of a run
   Origin origin{};
   bool weights_only = false;  // without moments: for looking at, not for going on from
   KeyValues config;

@@ -193,10 +193,9 @@ void Trainer::open_records() {
   store::agree_on_first(mesh_.world(), [&] {
     check_space(config_.run.dir, need_of(config_, session_.store().registry().global_size(), step_, last_step()));
     folder_->write_config(config::ini_text(config::options_of(config_)));
-    dynamics_.emplace(
-        folder_->dynamics_file(),
-        store::DynamicsHeader{key_values(config_), {hosts.begin(), hosts.end()}, utc_now(), origin_},
-        trajectory_);
+    dynamics_.emplace(folder_->dynamics_file(),
+                      store::DynamicsHeader{key_values(config_), {hosts.begin(), hosts.end()}, utc_now(), origin_},
+                      trajectory_);
   });
   progress_.emplace(Progress::Scale{.tokens_per_update = session_.tokens_per_update(),
                                     .flop_per_update = model_flop(config_),

@@ -141,7 +141,7 @@ private:
   CheckpointSaver saver_;
   std::string run_id_;
   store::Origin origin_;
-  std::int64_t step_ = 0;      // updates done
+  std::int64_t step_ = 0;  // updates done
   std::int64_t skipped_ = 0;
   std::int64_t saved_at_ = -1;
   std::int64_t validated_at_ = -1;  // steps of the last rows of /validation and /probe

@@ -31,18 +31,15 @@ void rope_rows(AttentionShape const& shape, Tensor const& qkv, Tensor const& fir
   }
 }
 
-/// Columns computed before they are rounded together: what they take stays in the first-level cache.
-constexpr std::int64_t piece = 256;
-
 template <class T> void swiglu_rows(Tensor const& gate_up, Tensor const& out, Range tokens) {
   std::int64_t const width = out.columns;
   for (std::int64_t t = tokens.begin; t < tokens.end; ++t) {
     T const* const gate = row_of<T const>(gate_up, t);
     T const* const up = gate + width;
     T* const result = row_of<T>(out, t);
-    for (std::int64_t begin = 0; begin < width; begin += piece) {
-      std::int64_t const end = begin + piece < width ? begin + piece : width;
-      RoundedLater<T, piece> results{result, begin};
+    for (std::int64_t begin = 0, end = 0; begin < width; begin = end) {
+      end = width - begin > RoundedLater<T>::piece ? begin + RoundedLater<T>::piece : width;
+      RoundedLater<T> results{result, begin};
 #pragma omp simd
       for (std::int64_t i = begin; i < end; ++i) {
         float const g = load(gate, i);
@@ -61,11 +58,11 @@ void swiglu_backward_rows(Tensor const& gate_up, Tensor const& dout, Tensor cons
     T* const up = gate + width;
     T const* const gradient = row_of<T const>(dout, t);
     T* const result = has_out ? row_of<T>(out, t) : nullptr;
-    for (std::int64_t begin = 0; begin < width; begin += piece) {
-      std::int64_t const end = begin + piece < width ? begin + piece : width;
-      RoundedLater<T, piece> results{result, begin};
-      RoundedLater<T, piece> gates{gate, begin};
-      RoundedLater<T, piece> ups{up, begin};
+    for (std::int64_t begin = 0, end = 0; begin < width; begin = end) {
+      end = width - begin > RoundedLater<T>::piece ? begin + RoundedLater<T>::piece : width;
+      RoundedLater<T> results{result, begin};
+      RoundedLater<T> gates{gate, begin};
+      RoundedLater<T> ups{up, begin};
 #pragma omp simd
       for (std::int64_t i = begin; i < end; ++i) {
         float const g = load(gate, i);
