@@ -129,6 +129,10 @@ DataSet open_dataset(hid_t at, std::string const& name) {
   return dataset;
 }
 
+void refresh(DataSet const& dataset) {
+  check(H5Drefresh(dataset.get()), action("refresh", dataset));
+}
+
 Extents shape_of(DataSet const& dataset) {
   Space const space{check(H5Dget_space(dataset.get()), action("look up", dataset))};
   int const axes = check(H5Sget_simple_extent_ndims(space.get()), action("look up", dataset));

@@ -49,6 +49,8 @@ DataSet create_virtual(hid_t at, std::string const& name, DType type, Extents co
 DataSet open_dataset(hid_t at, std::string const& name);
 
 Extents shape_of(DataSet const& dataset);
+/// Reads again from the file what the library remembers of a data set that another process appends to.
+void refresh(DataSet const& dataset);
 /// Throws DataError unless the dataset has these element type and number of axes.
 void expect_type(DataSet const& dataset, DType type, std::size_t axes);
 

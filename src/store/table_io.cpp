@@ -65,7 +65,12 @@ template <class T>
 std::vector<T> read_column(h5::DataSet const& dataset, Table const& table, std::size_t c, std::size_t rows) {
   Column const& column = table.columns()[c];
   h5::expect_type(dataset, column.type, 1 + column.axes.size());
-  h5::Extents const shape = h5::shape_of(dataset);
+  h5::Extents shape = h5::shape_of(dataset);
+  if (shape[0] < rows) {
+    // Somebody looked at it when it had fewer rows, and the library remembers that.
+    h5::refresh(dataset);
+    shape = h5::shape_of(dataset);
+  }
   bool fits = shape[0] >= rows;
   for (std::size_t a = 0; a < column.axes.size(); ++a) {
     fits = fits && shape[a + 1] == static_cast<hsize_t>(axis_size(column.axes[a], table.layers()));
