@@ -197,10 +197,20 @@ void check_add_histogram(Tensor const& displacement, Tensor const& counts) {
 
 void check_adamw(AdamW const& args) {
   std::int64_t const count = args.weight.columns;
-  for (Tensor const& tensor : {args.weight, args.gradient, args.first, args.second}) {
-    expect_token_row(tensor, count, "AdamW works on one flat fp32 range");
+  for (Tensor const& tensor : {args.gradient, args.first, args.second}) {
+    expect_token_row(tensor, count, "AdamW works on one flat range, with gradient and moments in fp32");
   }
-  if (args.compute) expect_tensor(args.compute, DType::bf16, 1, count, "AdamW's copy of the weights");
+  if (args.weight.dtype != DType::bf16) {
+    expect_token_row(args.weight, count, "AdamW's weights are fp32 or bf16");
+    if (args.compute) expect_tensor(args.compute, DType::bf16, 1, count, "AdamW's copy of the weights");
+    return;
+  }
+  expect_tensor(args.weight, DType::bf16, 1, count, "AdamW works on one flat range");
+  expect(!args.compute, "AdamW's bf16 weights have no copy");
+  StochasticRounding const& rounding = args.rounding;
+  expect(rounding.run > 0 || count == 0, "elements that are rounded come in runs");
+  expect(rounding.first >= 0 && (rounding.run >= count || rounding.stride >= rounding.run),
+         "AdamW rounds elements of a tensor in their order");
 }
 
 void check_add_squares(Tensor const& values, Tensor const& sum) {

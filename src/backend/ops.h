@@ -75,12 +75,26 @@ struct AttentionShape {
 
 enum class Direction { forward, backward };
 
+/// How AdamW rounds new weights to bf16 where there are no fp32 ones: up or down by chance, without bias. Element i of
+/// the range is element e = first + i / run * stride + i % run of its whole tensor, and gets 16 bits r of
+///   philox(key, 0, e / 8)    (base/random.h),
+/// the lower (e even) or upper half of word e % 8 / 2. With the 32 bits of the fp32 number as an integer the result is
+/// the upper half of bits + r: the neighbour farther from zero with the probability of the part that is dropped, in
+/// 65536ths, and the number itself where bf16 holds it. Beyond the largest finite bf16 the next one is infinity. Infinity
+/// and NaN stay what they are.
+struct StochasticRounding {
+  std::uint64_t key = 0;    // of this tensor at this update
+  std::int64_t first = 0;   // index in the whole tensor of the range's first element
+  std::int64_t run = 0;     // so many follow one another there: all n, or a row of this rank's columns
+  std::int64_t stride = 0;  // from the beginning of a run to that of the next
+};
+
 /// One AdamW update of a flat range (Loshchilov & Hutter, arXiv 1711.05101, with bias correction as in PyTorch):
 ///   g = gradient_scale * gradient;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
 ///   w -= rate decay w;  w -= rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
 struct AdamW {
-  Tensor weight;    // (1, n) f32, in and out
-  Tensor compute;   // (1, n) bf16 out: the weights as the step reads them; absent in fp32
+  Tensor weight;    // (1, n) in and out: f32, or bf16 where the step has no other weights, rounded by `rounding`
+  Tensor compute;   // (1, n) bf16 out: the weights as the step reads them; absent where these are `weight`
   Tensor gradient;  // (1, n) f32
   Tensor first;     // (1, n) f32 m
   Tensor second;    // (1, n) f32 v
@@ -92,6 +106,7 @@ struct AdamW {
   float correction1 = 1;  // 1 - beta1^t
   float correction2 = 1;  // 1 - beta2^t
   float gradient_scale = 1;
+  StochasticRounding rounding;  // of a bf16 weight
 };
 
 /// One token's part in the statistics of a layer, summed over tokens in fp64; rows of a (layers + 1, angular_sums)

@@ -21,6 +21,7 @@ config::Config config_of_files(store::ModelFiles const& files, std::int64_t rank
     config.train.sequence_length = std::min(config.train.sequence_length, default_sequence_length);
   }
   config.mesh.zero1 = false;
+  config.optim.master_weights = config::OptimConfig{}.master_weights;  // nothing trains, whatever the precision
   config.run.backend = config::RunConfig{}.backend;  // a run's machine may have had another
   config.run.collective = config::RunConfig{}.collective;
   return config;

@@ -20,14 +20,14 @@ struct RunConfig {
 
   template <class Visit> void each(Visit&& visit) {
     visit("run.dir", dir, Rule::any(), "folder of the run: config.cfg, log.jsonl, dynamics.h5, checkpoints/");
-    visit("run.seed", seed, Rule::at_least(0), "seed of initial weights and data order");
+    visit("run.seed", seed, Rule::at_least(0), "seed of initial weights, data order and random rounding");
     visit("run.backend", backend, Rule::one_of({"cpu", "cuda"}), "where the step runs: cpu or cuda");
     visit("run.collective", collective, Rule::one_of({"nccl", "mpi"}),
           "how ranks exchange under run.backend cuda: nccl, from GPU to GPU, each rank with one of its own; or mpi, by "
           "way of the hosts' memory, slower, but several ranks may share a GPU. The cpu backend always uses MPI");
     visit("run.precision", precision, Rule::one_of({"auto", "fp32", "bf16"}),
-          "type of weights and activations in the step: fp32, bf16 (fp32 master weights), or auto = fp32 on cpu, "
-          "bf16 on cuda");
+          "type of weights and activations in the step: fp32, bf16 (beside fp32 weights: optim.master_weights), or auto "
+          "= fp32 on cpu, bf16 on cuda");
     visit("run.step_deadline", step_deadline, Rule::at_least(0),
           "seconds that a rank may spend in an update, or a piece of an evaluation, without moving on; then all ranks "
           "end with exit code 75. Start-up and checkpoints have twice as long. 0: for ever");
@@ -170,6 +170,7 @@ struct OptimConfig {
   double eps = 1e-8;
   double weight_decay = 0.1;
   double clip = 1.0;
+  bool master_weights = true;
 
   template <class Visit> void each(Visit&& visit) {
     visit("optim.learning_rate", learning_rate, Rule::at_least(0), "peak learning rate of AdamW");
@@ -184,6 +185,9 @@ struct OptimConfig {
     visit("optim.eps", eps, Rule::positive(), "added to the root of the second moment");
     visit("optim.weight_decay", weight_decay, Rule::at_least(0), "decoupled decay, on matrices only");
     visit("optim.clip", clip, Rule::at_least(0), "largest global gradient norm; 0: no clipping");
+    visit("optim.master_weights", master_weights, Rule::any(),
+          "run.precision bf16: keep fp32 weights beside the bf16 ones. false: bf16 weights alone, 4 bytes a parameter "
+          "less, rounded up or down at random so that small updates count on average");
   }
 };
 

@@ -103,6 +103,12 @@ void validate(Config const& config, std::int64_t world) {
   if (optim.schedule == "wsd" && optim.decay_steps > train.steps) {
     throw UserError("optim.decay_steps = {} is more than train.steps = {}", optim.decay_steps, train.steps);
   }
+  if (!optim.master_weights && config.run.precision != "bf16") {
+    throw UserError(
+        "optim.master_weights = false with run.precision = {}: only bf16 weights have fp32 ones beside them that can be "
+        "left out; set optim.master_weights = true or run.precision = bf16",
+        config.run.precision);
+  }
   if (model.layers < 2) {
     throw UserError("model.layers = {}: jump statistics need at least 2 layers", model.layers);
   }

@@ -10,15 +10,17 @@ namespace jreg::optim {
 using backend::Tensor;
 using params::Range;
 
-AdamW::AdamW(config::OptimConfig const& config, backend::Backend& backend, mesh::Mesh const& mesh,
+AdamW::AdamW(config::OptimConfig const& config, std::int64_t seed, backend::Backend& backend, mesh::Mesh const& mesh,
              params::Store const& store, std::vector<params::Bucket> const& buckets, bool zero1)
     : config_{config},
+      seed_{seed},
       backend_{backend},
       mesh_{mesh},
       store_{store},
       buckets_{buckets},
       zero1_{zero1 && mesh.at().data_size > 1},
-      has_master_{store.dtype() != DType::f32},
+      has_master_{store.dtype() != DType::f32 && config.master_weights},
+      rounds_{store.dtype() != DType::f32 && !config.master_weights},
       gather_{store, mesh, buckets} {
   std::int64_t elements = 0;
   for (params::Bucket const& bucket : buckets_) {
@@ -79,6 +81,7 @@ void AdamW::step(params::RowPart const& part, backend::AdamW& args) const {
   args.decay = decays ? static_cast<float>(config_.weight_decay) : 0.0F;
   args.weight = master(part.range);
   if (has_master_) args.compute = store_.flat_weights(part.range);
+  if (rounds_) args.rounding = params::rounding_of(store_.registry(), part, seed_, updates_);
   args.gradient = store_.flat_gradients(part.range);
   args.first = packed(StateKind::first_moment, part.range);
   args.second = packed(StateKind::second_moment, part.range);
@@ -97,7 +100,8 @@ std::vector<params::RowPart> AdamW::written() const {
 }
 
 void AdamW::read(StateKind kind, Range range, float* values) const {
-  Tensor const from = kind == StateKind::weight ? master(range) : packed(kind, range);
+  if (kind == StateKind::weight && !has_master_) return params::read_weights(backend_, store_, range, values);
+  Tensor const from = packed(kind, range);
   backend_.copy_to_host(values, from.data, static_cast<std::size_t>(from.bytes()));
 }
 

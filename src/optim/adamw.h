@@ -15,11 +15,13 @@ namespace jreg::optim {
 /// What a checkpoint holds of the optimizer beside its step count.
 enum class StateKind { weight, first_moment, second_moment };
 
-/// AdamW with its moments and, in bf16, the fp32 master weights. Under ZeRO-1 a data rank keeps and updates only its
-/// part of each bucket, and the ranks exchange the new weights.
+/// AdamW with its moments and, in bf16, the fp32 master weights; without these (optim.master_weights = false) new
+/// weights are rounded by chance (params::rounding_of). Under ZeRO-1 a data rank keeps and updates only its part of each
+/// bucket, and the ranks exchange the new weights.
 class AdamW {
 public:
-  AdamW(config::OptimConfig const& config, backend::Backend& backend, mesh::Mesh const& mesh,
+  /// `seed`: of the rounding.
+  AdamW(config::OptimConfig const& config, std::int64_t seed, backend::Backend& backend, mesh::Mesh const& mesh,
         params::Store const& store, std::vector<params::Bucket> const& buckets, bool zero1);
   AdamW(AdamW const&) = delete;
   AdamW& operator=(AdamW const&) = delete;
@@ -30,7 +32,7 @@ public:
   /// Ask it before reading weights that this rank does not own.
   WeightGather& gather() noexcept { return gather_; }
 
-  /// Updates so far (the t of the bias correction).
+  /// Updates so far (the t of the bias correction, and of the rounding's bits).
   std::int64_t updates() const noexcept { return updates_; }
   void set_updates(std::int64_t updates) noexcept { updates_ = updates; }
 
@@ -41,10 +43,11 @@ public:
 
   /// Host values of a part that this rank owns, in fp32, (part.range.size()).
   void read(StateKind kind, params::Range range, float* values) const;
-  /// Sets them. Weights may be any range: the step's copy is set, and the master's where this rank owns it.
+  /// Sets them. Weights may be any range: the step's copy is set, rounded to nearest, and the master's where this rank
+  /// owns it.
   void write(StateKind kind, params::Range range, float const* values);
 
-  /// Bytes of both moments, and of the master weights (0 where the step's own are fp32).
+  /// Bytes of both moments, and of the master weights (0 where there are none).
   std::int64_t moment_bytes() const noexcept { return first_.bytes() + second_.bytes(); }
   std::int64_t master_bytes() const noexcept { return master_.bytes(); }
 
@@ -60,19 +63,21 @@ private:
   backend::Tensor master(params::Range range) const;
 
   config::OptimConfig config_;
+  std::int64_t seed_;
   backend::Backend& backend_;
   mesh::Mesh const& mesh_;
   params::Store const& store_;
   std::vector<params::Bucket> const& buckets_;
   bool zero1_;
   bool has_master_;
+  bool rounds_;  // weights are bf16 alone
   WeightGather gather_;
   std::vector<Piece> pieces_;  // by bucket
   std::vector<params::RowPart> owned_;
   std::int64_t updates_ = 0;
   backend::Tensor first_;   // (1, owned elements) f32
   backend::Tensor second_;  // (1, owned elements) f32
-  backend::Tensor master_;  // (1, owned elements) f32; only in bf16
+  backend::Tensor master_;  // (1, owned elements) f32; only where has_master_
   backend::Arena arena_;
 };
 

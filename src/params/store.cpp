@@ -60,6 +60,16 @@ void write_weights(backend::Backend& backend, Store const& store, Range range, f
   backend.copy_from_host(to.data, low.data(), low.size() * sizeof(bfloat16));
 }
 
+void read_weights(backend::Backend& backend, Store const& store, Range range, float* values) {
+  Tensor const from = store.flat_weights(range);
+  if (store.dtype() == DType::f32) {
+    return backend.copy_to_host(values, from.data, static_cast<std::size_t>(from.bytes()));
+  }
+  std::vector<bfloat16> low(static_cast<std::size_t>(range.size()));
+  backend.copy_to_host(low.data(), from.data, low.size() * sizeof(bfloat16));
+  std::transform(low.begin(), low.end(), values, [](bfloat16 value) { return to_float(value); });
+}
+
 void initial_values(Registry const& registry, RowPart const& part, std::int64_t seed, float* values) {
   Parameter const& parameter = registry[part.parameter];
   Declaration const& declared = parameter.declared;
@@ -79,6 +89,18 @@ void initial_values(Registry const& registry, RowPart const& part, std::int64_t 
       }
     }
   }
+}
+
+backend::StochasticRounding rounding_of(Registry const& registry, RowPart const& part, std::int64_t seed,
+                                        std::int64_t update) {
+  Parameter const& parameter = registry[part.parameter];
+  Declaration const& declared = parameter.declared;
+  RandomStream const stream{static_cast<std::uint64_t>(seed), "rounding of " + declared.name};
+  bool const whole_rows = parameter.local_columns() == declared.columns;
+  return {.key = stream.bits(static_cast<std::uint64_t>(update)),
+          .first = part.row_begin * declared.columns + parameter.column_begin,
+          .run = whole_rows ? part.range.size() : parameter.local_columns(),
+          .stride = declared.columns};
 }
 
 }  // namespace jreg::params

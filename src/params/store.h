@@ -38,8 +38,16 @@ private:
 /// Sets flat elements of the store's weights from fp32 ones on the host, rounded to its type.
 void write_weights(backend::Backend& backend, Store const& store, Range range, float const* values);
 
+/// The fp32 values of flat elements of the store's weights, on the host.
+void read_weights(backend::Backend& backend, Store const& store, Range range, float* values);
+
 /// The initial value of parameter `part`'s rows, on the host: N(0, init_std) as a pure function of (seed, name,
 /// global element), or ones. `values` has room for part.range.size() numbers; padding rows become 0.
 void initial_values(Registry const& registry, RowPart const& part, std::int64_t seed, float* values);
+
+/// How AdamW rounds the rows of `part` to bf16 in update number `update`: by bits that are a pure function of (seed,
+/// name, update, global element).
+backend::StochasticRounding rounding_of(Registry const& registry, RowPart const& part, std::int64_t seed,
+                                        std::int64_t update);
 
 }  // namespace jreg::params

@@ -5,7 +5,7 @@ namespace jreg::train {
 TrainingSession::TrainingSession(config::Config const& config, backend::Backend& backend, mesh::Mesh const& mesh)
     : ModelSession{config, backend, mesh, true},
       buckets_{params::make_buckets(store().registry(), (config.mesh.bucket_mb << 20) / 4, mesh.at().data_size)},
-      adamw_{config.optim, backend, mesh, store(), buckets_, config.mesh.zero1},
+      adamw_{config.optim, config.run.seed, backend, mesh, store(), buckets_, config.mesh.zero1},
       reducer_{store(), mesh, buckets_, config.mesh.zero1},
       gradient_norm_{backend, store(), mesh, adamw_.owned(), config.mesh.zero1 && mesh.at().data_size > 1} {
   model().set_weight_hooks({.require = [this](std::size_t unit) { adamw_.gather().require(unit); },

@@ -64,6 +64,20 @@ TEST(Validate, ModelSizesMustDivide) {
   EXPECT_THAT(refused([](Config& c) { c.model.hidden = 8; }), HasSubstr("model.head_size = 1 is odd"));
 }
 
+TEST(Validate, OnlyBf16CanDoWithoutMasterWeights) {
+  auto const without = [](Config& c) { c.optim.master_weights = false; };
+  EXPECT_THAT(refused(without), AllOf(HasSubstr("optim.master_weights = false with run.precision = fp32"),
+                                      HasSubstr("set optim.master_weights = true or run.precision = bf16")));
+  EXPECT_NO_THROW(checked([&](Config& c) {
+    without(c);
+    c.run.precision = "bf16";
+  }));
+  EXPECT_NO_THROW(checked([&](Config& c) {
+    without(c);
+    c.run.backend = "cuda";  // where precision = auto is bf16
+  }));
+}
+
 TEST(Validate, JumpStatisticsNeedTwoLayers) {
   EXPECT_THAT(refused([](Config& c) { c.model.layers = 1; }), HasSubstr("model.layers = 1"));
 }

@@ -101,7 +101,7 @@ public:
         buckets_{params::make_buckets(store_.registry(), 1000, mesh_.at().data_size)},
         reducer_{store_, mesh_, buckets_, config.mesh.zero1},
         penalty_{config.jreg, config.model.layers},
-        adamw_{config.optim, backend, mesh_, store_, buckets_, config.mesh.zero1},
+        adamw_{config.optim, config.run.seed, backend, mesh_, store_, buckets_, config.mesh.zero1},
         norm_{backend, store_, mesh_, adamw_.owned(), config.mesh.zero1} {}
 
   /// Where the documents of each sequence begin, (B, S): see model::MicroBatch.
