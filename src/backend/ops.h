@@ -78,9 +78,9 @@ enum class Direction { forward, backward };
 /// How AdamW rounds new weights to bf16 where there are no fp32 ones: up or down by chance, without bias. Element i of
 /// the range is element e = first + i / run * stride + i % run of its whole tensor, and gets 16 bits r of
 ///   philox(key, 0, e / 8)    (base/random.h),
-/// the lower (e even) or upper half of word e % 8 / 2. With the 32 bits of the fp32 number as an integer the result is
-/// the upper half of bits + r: the neighbour farther from zero with the probability of the part that is dropped, in
-/// 65536ths, and the number itself where bf16 holds it. Beyond the largest finite bf16 the next one is infinity. Infinity
+/// the lower (e even) or upper half of word e % 8 / 2. The result is the upper half of the fp32 number's 32 bits, as an
+/// integer, plus r: of the two bf16 neighbours the one farther from zero with the probability (in 65536ths) of the part
+/// that is dropped, and the number itself where bf16 holds it. Behind the largest finite bf16 comes infinity. Infinity
 /// and NaN stay what they are.
 struct StochasticRounding {
   std::uint64_t key = 0;    // of this tensor at this update

@@ -20,8 +20,9 @@ config::Config config_of_files(store::ModelFiles const& files, std::int64_t rank
   if (probe_data(config).empty()) {  // no run: what it was trained with is not known, only how long a context may be
     config.train.sequence_length = std::min(config.train.sequence_length, default_sequence_length);
   }
+  // Nothing trains, in whatever precision.
   config.mesh.zero1 = false;
-  config.optim.master_weights = config::OptimConfig{}.master_weights;  // nothing trains, whatever the precision
+  config.optim.master_weights = true;
   config.run.backend = config::RunConfig{}.backend;  // a run's machine may have had another
   config.run.collective = config::RunConfig{}.collective;
   return config;

@@ -25,9 +25,10 @@ struct RunConfig {
     visit("run.collective", collective, Rule::one_of({"nccl", "mpi"}),
           "how ranks exchange under run.backend cuda: nccl, from GPU to GPU, each rank with one of its own; or mpi, by "
           "way of the hosts' memory, slower, but several ranks may share a GPU. The cpu backend always uses MPI");
-    visit("run.precision", precision, Rule::one_of({"auto", "fp32", "bf16"}),
-          "type of weights and activations in the step: fp32, bf16 (beside fp32 weights: optim.master_weights), or auto "
-          "= fp32 on cpu, bf16 on cuda");
+    visit(
+        "run.precision", precision, Rule::one_of({"auto", "fp32", "bf16"}),
+        "type of weights and activations in the step: fp32, bf16 (beside fp32 weights: optim.master_weights), or auto "
+        "= fp32 on cpu, bf16 on cuda");
     visit("run.step_deadline", step_deadline, Rule::at_least(0),
           "seconds that a rank may spend in an update, or a piece of an evaluation, without moving on; then all ranks "
           "end with exit code 75. Start-up and checkpoints have twice as long. 0: for ever");

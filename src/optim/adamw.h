@@ -16,8 +16,8 @@ namespace jreg::optim {
 enum class StateKind { weight, first_moment, second_moment };
 
 /// AdamW with its moments and, in bf16, the fp32 master weights; without these (optim.master_weights = false) new
-/// weights are rounded by chance (params::rounding_of). Under ZeRO-1 a data rank keeps and updates only its part of each
-/// bucket, and the ranks exchange the new weights.
+/// weights are rounded by chance (params::rounding_of). Under ZeRO-1 a data rank keeps and updates only its part of
+/// each bucket, and the ranks exchange the new weights.
 class AdamW {
 public:
   /// `seed`: of the rounding.

@@ -112,6 +112,15 @@ TEST_P(ProfiledOpsTest, AdamWReadsFourAndWritesThreeFloatsAParameter) {
   GuardedTensor const second = upload(oracle::Real{1, 10}, DType::f32);
   profiled_ops().adamw({.weight = weight, .gradient = gradient, .first = first, .second = second, .eps = 1e-8F});
   EXPECT_EQ(only().bytes, 10 * 7 * 4);
+  GuardedTensor const low = upload(random("w", 1, 10), DType::bf16);
+  profiled_ops().adamw({.weight = low,
+                        .compute = {},
+                        .gradient = gradient,
+                        .first = first,
+                        .second = second,
+                        .eps = 1e-8F,
+                        .rounding = {.key = 1, .first = 0, .run = 10, .stride = 10}});
+  EXPECT_EQ(only().bytes, 10 * (5 * 4 + 2 * 2)) << "bf16 weights alone";
 }
 
 TEST_P(ProfiledOpsTest, ShapesHaveEntriesOfTheirOwnTheLongestFirst) {

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <set>
 
 #include "config/config.h"
 #include "params/partition.h"
@@ -122,6 +123,52 @@ TEST(InitialValues, AreTheSameNumbersOnEveryMesh) {
       }
     }
   }
+}
+
+TEST(Rounding, NumbersEachElementAsTheWholeTensorDoesOnEveryMesh) {
+  for (int const tensor_size : {1, 2, 4}) {
+    for (int rank = 0; rank < tensor_size; ++rank) {
+      Registry const registry = make_registry({.tensor = rank, .tensor_size = tensor_size});
+      for (int const data_size : {1, 3}) {
+        for (Bucket const& bucket : make_buckets(registry, 100, data_size)) {
+          for (int data = 0; data < data_size; ++data) {
+            for (RowPart const& part : rows_inside(registry, bucket.part(data))) {
+              Parameter const& p = registry[part.parameter];
+              backend::StochasticRounding const rounding = rounding_of(registry, part, 7, 3);
+              for (std::int64_t i = 0; i < part.range.size(); ++i) {
+                std::int64_t const row = part.row_begin + i / p.local_columns();
+                std::int64_t const column = p.column_begin + i % p.local_columns();
+                EXPECT_EQ(rounding.first + i / rounding.run * rounding.stride + i % rounding.run,
+                          row * p.declared.columns + column)
+                    << p.declared.name;
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Rounding, HasAKeyForEachSeedUpdateAndTensorThatNoMeshChanges) {
+  std::set<std::uint64_t> keys;
+  std::set<std::uint64_t> sliced_keys;
+  Registry const whole = make_registry({});
+  Registry const sliced = make_registry({.tensor = 1, .tensor_size = 2});
+  auto const key = [](Registry const& registry, std::size_t i, std::int64_t seed, std::int64_t update) {
+    Parameter const& p = registry[i];
+    return rounding_of(registry, {i, p.row_begin, p.row_end, {p.offset, p.end()}}, seed, update).key;
+  };
+  for (std::size_t i = 0; i < whole.all().size(); ++i) {
+    for (std::int64_t const seed : {1, 2}) {
+      for (std::int64_t const update : {1, 2, 3}) {
+        keys.insert(key(whole, i, seed, update));
+        sliced_keys.insert(key(sliced, i, seed, update));
+      }
+    }
+  }
+  EXPECT_EQ(keys.size(), whole.all().size() * 2 * 3);
+  EXPECT_EQ(keys, sliced_keys);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@ import numpy as np
 import support
 
 CHECKPOINTS = {"checkpoint__interval": 2, "jreg__lambda": 0.4, "jreg__penalty": "jump"}
+WITHOUT_MASTERS = {"run__precision": "bf16", "optim__master_weights": False}
 
 
 class Resume(support.ProgramTest):
@@ -23,7 +24,8 @@ class Resume(support.ProgramTest):
     def test_stopped_and_resumed_equals_uninterrupted(self):
         for name, ranks, changes in (
                 ("one", 1, {}), ("four", 4, {"mesh__tensor": 2, "mesh__zero1": True}),
-                ("bf16", 2, {"mesh__zero1": True, "run__precision": "bf16", "model__tie_embeddings": True})):
+                ("bf16", 2, {"mesh__zero1": True, "run__precision": "bf16", "model__tie_embeddings": True}),
+                ("bf16_alone", 4, {"mesh__tensor": 2, "mesh__zero1": True, **WITHOUT_MASTERS})):
             with self.subTest(mesh=name):
                 whole = self.train(f"{name}_whole", ranks=ranks, **CHECKPOINTS, **changes)
                 self.train(f"{name}_parts", "--stop-at", "3", ranks=ranks, **CHECKPOINTS, **changes)
@@ -45,6 +47,29 @@ class Resume(support.ProgramTest):
                 np.testing.assert_array_equal(run["train/step"], whole["train/step"])
                 np.testing.assert_allclose(run["train/loss"], whole["train/loss"], rtol=2e-5)
                 np.testing.assert_allclose(run["train/displacement"], whole["train/displacement"], rtol=2e-5, atol=1e-5)
+
+    def test_master_weights_come_and_go_where_that_is_allowed(self):
+        step = "checkpoints/step_00000003"
+
+        def weights(run):
+            return {name: values for name, values in support.checkpoint_tensors(self.folder / run / step).items()
+                    if name.startswith("weights/")}
+
+        with_masters = {**WITHOUT_MASTERS, "optim__master_weights": True}
+        for name, before, after in (("leave", with_masters, WITHOUT_MASTERS), ("come", WITHOUT_MASTERS, with_masters)):
+            with self.subTest(masters=name):
+                self.train(name, "--stop-at", "3", **CHECKPOINTS, **before)
+                refused = self.train(name, "--resume", "auto", check=2, **CHECKPOINTS, **after)
+                self.assert_refused(refused, "optim.master_weights", "--allow-change")
+                stored = weights(name)
+                # bf16 numbers have 16 zero bits at the end; fp32 masters hold more.
+                exact = all((values.view(np.uint32) & 0xffff == 0).all() for values in stored.values())
+                self.assertGreater(len(stored), 9 * support.TINY["model.layers"])
+                self.assertEqual(exact, before is WITHOUT_MASTERS)
+                run = self.train(name, "--resume", "auto", "--allow-change", "optim.master_weights", **CHECKPOINTS,
+                                 **after)
+                self.assertTrue(np.isfinite(support.read_columns(run)["train/loss"]).all())
+                self.assertEqual(len(support.read_columns(run)["train/loss"]), support.TINY["train.steps"])
 
     def test_a_killed_run_resumes_from_its_last_checkpoint(self):
         changes = {**CHECKPOINTS, "train__steps": 400, "checkpoint__interval": 10}

@@ -24,6 +24,7 @@ struct Case {
   std::string recompute = "none";
   std::int64_t head_size = 8;
   std::string final_state = "block";
+  bool master_weights = true;
 };
 
 /// Why `collective` cannot be tried on this machine; empty where it can.
@@ -56,6 +57,7 @@ protected:
     config::Config config = tiny_config();
     config.model.head_size = c.head_size;
     config.run.precision = c.precision;
+    config.optim.master_weights = c.master_weights;
     config.jreg.penalty = c.penalty;
     config.jreg.final_state = c.final_state;
     return config;
@@ -111,6 +113,7 @@ std::vector<Case> cases() {
       {.name = "data"},
       {.name = "data_nccl", .collective = "nccl"},
       {.name = "data_bf16", .precision = "bf16"},
+      {.name = "data_zero1_bf16_alone", .precision = "bf16", .zero1 = true, .master_weights = false},
       {.name = "data_bf16_head64", .precision = "bf16", .head_size = 64},
       {.name = "data_accumulate_jump", .micro_batch = 1, .penalty = "jump"},
       {.name = "data_zero1_nccl_bf16", .collective = "nccl", .precision = "bf16", .zero1 = true, .micro_batch = 2},

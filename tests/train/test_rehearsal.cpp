@@ -58,6 +58,12 @@ TEST(Rehearsal, CountsMemoryAsByHand) {
   std::int64_t const of_classifier = tokens * 6 * 256;
   EXPECT_EQ(terms.at("scratch of a pass"), always + std::max(of_blocks, of_classifier));
   EXPECT_EQ(terms.at("tokens"), 2 * 4 * tokens);
+  config::Config rounded = small_config();
+  rounded.optim.master_weights = false;
+  auto without = terms_of(rounded, 1);
+  EXPECT_EQ(without.count("master weights"), 0U);
+  without["master weights"] = terms.at("master weights");
+  EXPECT_EQ(without, terms) << "all else is the same";
 }
 
 TEST(Rehearsal, SplitsMemoryAsTheMeshDoes) {

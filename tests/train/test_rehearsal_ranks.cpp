@@ -23,6 +23,7 @@ struct Case {
   std::string precision = "fp32";
   std::string recompute = "none";
   bool documents = false;
+  bool master_weights = true;
 };
 
 class EveryMesh : public testing::TestWithParam<Case> {
@@ -33,6 +34,7 @@ protected:
     config.model.kv_heads = c.kv_heads;
     config.model.tie_embeddings = c.tied;
     config.run.precision = c.precision;
+    config.optim.master_weights = c.master_weights;
     config.train.micro_batch = c.micro_batch;
     config.train.recompute = c.recompute;
     config.mesh.tensor = c.tensor;
@@ -122,6 +124,7 @@ std::vector<Case> cases() {
   std::vector<Case> all{{.name = "data"},
                         {.name = "data_bf16_documents", .precision = "bf16", .documents = true},
                         {.name = "data_zero1_accumulate_bf16", .zero1 = true, .micro_batch = 1, .precision = "bf16"},
+                        {.name = "data_zero1_bf16_alone", .zero1 = true, .precision = "bf16", .master_weights = false},
                         {.name = "data_zero1_tied", .zero1 = true, .tied = true},
                         {.name = "tensor2", .tensor = 2},
                         {.name = "tensor2_one_kv_head", .tensor = 2, .kv_heads = 1},

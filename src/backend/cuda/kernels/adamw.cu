@@ -157,8 +157,7 @@ __global__ void __launch_bounds__(block_threads)
   store(state.weight + at, rounded);
 }
 
-template <int width>
-void round_range(Context const& context, AdamW const& args, std::int64_t begin, std::int64_t end) {
+template <int width> void round_range(Context const& context, AdamW const& args, std::int64_t begin, std::int64_t end) {
   std::int64_t const packs = (end - begin) / width;
   RoundedState const state{.weight = static_cast<Bf16*>(args.weight.data),
                            .gradient = args.gradient.as<float>(),
