@@ -129,6 +129,13 @@ void count_classifier_and_optimizer(Ops& ops, Tensors const& t, DType dtype) {
                     0.1F,       0.05F,
                     1};
   counted(dtype, "adamw", [&] { ops.adamw(adamw); });
+  if (dtype == DType::bf16) {
+    AdamW rounded = adamw;
+    rounded.weight = t.compute;
+    rounded.compute = {};
+    rounded.rounding = {.key = 1, .first = 0, .run = t.compute.columns, .stride = t.compute.columns};
+    counted(dtype, "adamw_rounding", [&] { ops.adamw(rounded); });
+  }
   counted(dtype, "add_squares", [&] { ops.add_squares(t.gradient, t.loss); });
   counted(dtype, "copy", [&] { ops.copy(t.weight, t.compute); });
 }

@@ -47,7 +47,11 @@ template <bool has_compute> void update_elements(AdamW const& args, Range elemen
   Update const update = update_of(args);
 #pragma omp simd
   for (std::int64_t i = elements.begin; i < elements.end; ++i) {
-    float const w = updated(update, weight[i], gradient[i], first[i], second[i]);
+    float m = first[i];
+    float v = second[i];
+    float const w = updated(update, weight[i], gradient[i], m, v);
+    first[i] = m;
+    second[i] = v;
     weight[i] = w;
     if constexpr (has_compute) store(compute, i, w);
   }
@@ -107,7 +111,11 @@ void update_rounding(AdamW const& args, Range elements) {
     std::int64_t const drawn = begin - skipped;  // where the bits begin
 #pragma omp simd
     for (std::int64_t i = begin; i < end; ++i) {
-      float const w = updated(update, widen(weight[i]), gradient[i], first[i], second[i]);
+      float m = first[i];
+      float v = second[i];
+      float const w = updated(update, widen(weight[i]), gradient[i], m, v);
+      first[i] = m;
+      second[i] = v;
       weight[i].bits = rounded_by(bits[i - drawn], w);
     }
     begin = end;
