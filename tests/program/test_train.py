@@ -148,20 +148,17 @@ class Meshes(support.ProgramTest):
         np.testing.assert_allclose(fp32, bf16, rtol=1e-2)
 
     def test_bf16_learns_without_master_weights(self):
-        # Updates of some 3e-4 are far below the distance of bf16 numbers near the norms' gains of 1, which is 8e-3.
-        options = {"run__precision": "bf16", "train__steps": 150, "optim__learning_rate": 3e-3, "eval__interval": 0,
-                   "probe__interval": 0}
+        options = {"run__precision": "bf16", "train__steps": 150, "eval__interval": 0, "probe__interval": 0}
         masters = self.train("masters", **options)
         alone = self.train("alone", optim__master_weights=False, **options)
-        losses = {run.name: support.read_columns(run) for run in (masters, alone)}
-        self.assertLess(losses["masters"]["validation/loss"][-1], 0.7 * losses["masters"]["train/loss"][0])
-        np.testing.assert_allclose(losses["alone"]["validation/loss"][-1], losses["masters"]["validation/loss"][-1],
-                                   rtol=2e-2)
+        begin, wanted = (support.read_columns(masters)[name] for name in ("train/loss", "validation/loss"))
+        self.assertLess(wanted[-1], 0.7 * begin[0])
+        np.testing.assert_allclose(support.read_columns(alone)["validation/loss"][-1], wanted[-1], rtol=1e-2)
         # Whoever looks at it does so in any precision.
-        for precision in ("bf16", "fp32"):
-            told = self.jreg("eval", "--checkpoint", alone, "--precision", precision).stdout
-            found = float(told.split("loss=")[1].split()[0])
-            np.testing.assert_allclose(found, losses["alone"]["validation/loss"][-1], rtol=2e-2)
+        told = [self.jreg("eval", "--checkpoint", alone, "--precision", precision).stdout
+                for precision in ("bf16", "fp32")]
+        low, exact = (float(text.split("loss=")[1].split()[0]) for text in told)
+        np.testing.assert_allclose(low, exact, rtol=1e-2)
         self.assert_refused(self.train("refused", check=2, optim__master_weights=False), "optim.master_weights = false",
                             "run.precision = bf16")
 
