@@ -150,7 +150,8 @@ __global__ void __launch_bounds__(block_threads)
 #pragma unroll
   for (int i = 0; i < width; ++i) {
     float const w = updated(update, weight.values[i], gradient.values[i], first.values[i], second.values[i]);
-    rounded.words[i / 2] |= rounded_by(random_bits(words, place + i), w) << (i % 2 * 16);
+    unsigned const half = rounded_by(random_bits(words, place + i), w) << (i % 2 * 16);
+    rounded.words[i / 2] = static_cast<typename Raw<Bf16, width>::Word>(rounded.words[i / 2] | half);
   }
   store<Reuse::never>(state.first + at, to_raw<float>(first));
   store<Reuse::never>(state.second + at, to_raw<float>(second));
