@@ -105,9 +105,8 @@ void validate(Config const& config, std::int64_t world) {
   }
   if (!optim.master_weights && config.run.precision != "bf16") {
     throw UserError(
-        "optim.master_weights = false with run.precision = {}: only bf16 weights have fp32 ones beside them that can "
-        "be "
-        "left out; set optim.master_weights = true or run.precision = bf16",
+        "optim.master_weights = false with run.precision = {}, whose weights are the only ones: set "
+        "optim.master_weights = true or run.precision = bf16",
         config.run.precision);
   }
   if (model.layers < 2) {

@@ -20,7 +20,6 @@ AdamW::AdamW(config::OptimConfig const& config, std::int64_t seed, backend::Back
       buckets_{buckets},
       zero1_{zero1 && mesh.at().data_size > 1},
       has_master_{store.dtype() != DType::f32 && config.master_weights},
-      rounds_{store.dtype() != DType::f32 && !config.master_weights},
       gather_{store, mesh, buckets} {
   std::int64_t elements = 0;
   for (params::Bucket const& bucket : buckets_) {
@@ -81,7 +80,7 @@ void AdamW::step(params::RowPart const& part, backend::AdamW& args) const {
   args.decay = decays ? static_cast<float>(config_.weight_decay) : 0.0F;
   args.weight = master(part.range);
   if (has_master_) args.compute = store_.flat_weights(part.range);
-  if (rounds_) args.rounding = params::rounding_of(store_.registry(), part, seed_, updates_);
+  if (args.weight.dtype == DType::bf16) args.rounding = params::rounding_of(store_.registry(), part, seed_, updates_);
   args.gradient = store_.flat_gradients(part.range);
   args.first = packed(StateKind::first_moment, part.range);
   args.second = packed(StateKind::second_moment, part.range);

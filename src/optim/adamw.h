@@ -70,7 +70,6 @@ private:
   std::vector<params::Bucket> const& buckets_;
   bool zero1_;
   bool has_master_;
-  bool rounds_;  // weights are bf16 alone
   WeightGather gather_;
   std::vector<Piece> pieces_;  // by bucket
   std::vector<params::RowPart> owned_;
