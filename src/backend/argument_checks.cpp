@@ -125,11 +125,10 @@ void check_norm_backward(NormBackward const& args) {
   expect_token_row(args.gain_gradient, columns, "gain gradient");
 }
 
-void check_rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine,
-                Tensor const& sine) {
+void check_rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Rotation const& rotation) {
   expect_heads(shape, qkv, first);
-  expect_tensor(cosine, DType::f32, shape.sequence, shape.head_size / 2, "cosine of RoPE");
-  expect_tensor(sine, DType::f32, shape.sequence, shape.head_size / 2, "sine of RoPE");
+  expect_tensor(rotation.cosine, DType::f32, shape.sequence, shape.head_size / 2, "cosine of RoPE");
+  expect_tensor(rotation.sine, DType::f32, shape.sequence, shape.head_size / 2, "sine of RoPE");
 }
 
 void check_attention(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
@@ -140,8 +139,10 @@ void check_attention(AttentionShape const& shape, Tensor const& qkv, Tensor cons
 }
 
 void check_attention_backward(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
-                              Tensor const& log_sum_exp, Tensor const& dout, Tensor const& dqkv) {
+                              Tensor const& log_sum_exp, Tensor const& dout, Rotation const& rotation,
+                              Tensor const& dqkv) {
   check_attention(shape, qkv, first, out, log_sum_exp);
+  if (rotation) check_rope(shape, dqkv, first, rotation);
   expect_activation(dout, qkv, shape.tokens(), shape.query_columns(), "gradient of attention's output");
   expect_activation(dqkv, qkv, shape.tokens(), shape.qkv_columns(), "gradient of queries, keys and values");
 }

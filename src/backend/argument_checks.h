@@ -23,12 +23,12 @@ void check_norm_again(Tensor const& hidden, Tensor const& gain, Tensor const& rs
 void check_norm_backward(NormBackward const& args);
 
 // The values in `first` are looked at by backends that can read them.
-void check_rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine,
-                Tensor const& sine);
+void check_rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Rotation const& rotation);
 void check_attention(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
                      Tensor const& log_sum_exp);
 void check_attention_backward(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
-                              Tensor const& log_sum_exp, Tensor const& dout, Tensor const& dqkv);
+                              Tensor const& log_sum_exp, Tensor const& dout, Rotation const& rotation,
+                              Tensor const& dqkv);
 
 void check_swiglu(Tensor const& gate_up, Tensor const& out);
 void check_swiglu_backward(Tensor const& gate_up, Tensor const& dout, Tensor const& out);

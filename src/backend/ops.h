@@ -73,7 +73,14 @@ struct AttentionShape {
   std::int64_t qkv_columns() const { return (heads + 2 * kv_heads) * head_size; }
 };
 
-enum class Direction { forward, backward };
+/// How heads turn with the position of their token (RoPE, Su et al., arXiv 2104.09864): each pair (i, i + head_size/2)
+/// by an angle whose cosine and sine stand at (position, i). The position of token t of a sequence is t - first[t].
+struct Rotation {
+  Tensor cosine;  // (sequence, head_size/2) f32; absent: heads do not turn
+  Tensor sine;    // (sequence, head_size/2) f32
+
+  explicit operator bool() const { return static_cast<bool>(cosine); }
+};
 
 /// How AdamW rounds new weights to bf16 where there are no fp32 ones: up or down by chance, without bias. Element i of
 /// the range is element e = first + i / run * stride + i % run of its whole tensor, and gets 16 bits r of
@@ -152,17 +159,16 @@ public:
   // Attention. qkv (tokens, qkv_columns): query heads, then key heads, then value heads of each token.
   // first (1, tokens) i32: for each token the index, within its sequence, of the first token it may attend to, which is
   // the first of its document: at most its own index, and never falling along a sequence. Absent: 0 everywhere.
-  /// Rotates query and key heads in place; cosine and sine (sequence, head_size/2) f32; pairs (i, i + head_size/2).
-  /// The angle of token t of a sequence is that of position t - first[t].
-  virtual void rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine,
-                    Tensor const& sine, Direction direction) = 0;
+  /// Turns query and key heads in place.
+  virtual void rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Rotation const& rotation) = 0;
   /// Causal softmax(q k^T / sqrt(head_size)) v over the keys from first[t] to t. out (tokens, query_columns);
   /// log_sum_exp (batch * heads, sequence) f32.
   virtual void attention(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
                          Tensor const& log_sum_exp) = 0;
+  /// dqkv: the gradient of qkv before `rotation` turned it; of qkv as it stands where `rotation` is absent.
   virtual void attention_backward(AttentionShape const& shape, Tensor const& qkv, Tensor const& first,
                                   Tensor const& out, Tensor const& log_sum_exp, Tensor const& dout,
-                                  Tensor const& dqkv) = 0;
+                                  Rotation const& rotation, Tensor const& dqkv) = 0;
 
   // SwiGLU. gate_up (T, 2F): gate, then up. out = silu(gate) * up.
   virtual void swiglu(Tensor const& gate_up, Tensor const& out) = 0;

@@ -72,10 +72,9 @@ void ProfiledOps::norm_backward(NormBackward const& args) {
   timed({"norm_backward", dh.rows, dh.columns, 0}, &Ops::norm_backward, args);
 }
 
-void ProfiledOps::rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine,
-                       Tensor const& sine, Direction direction) {
+void ProfiledOps::rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Rotation const& rotation) {
   Tensor const turned = qkv.column_range(0, (shape.heads + shape.kv_heads) * shape.head_size);
-  timed({"rope", turned.rows, turned.columns, 0}, &Ops::rope, shape, qkv, first, cosine, sine, direction);
+  timed({"rope", turned.rows, turned.columns, 0}, &Ops::rope, shape, qkv, first, rotation);
 }
 
 void ProfiledOps::attention(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
@@ -86,9 +85,9 @@ void ProfiledOps::attention(AttentionShape const& shape, Tensor const& qkv, Tens
 
 void ProfiledOps::attention_backward(AttentionShape const& shape, Tensor const& qkv, Tensor const& first,
                                      Tensor const& out, Tensor const& log_sum_exp, Tensor const& dout,
-                                     Tensor const& dqkv) {
+                                     Rotation const& rotation, Tensor const& dqkv) {
   timed({"attention_backward", shape.batch * shape.heads, shape.sequence, shape.head_size}, &Ops::attention_backward,
-        shape, qkv, first, out, log_sum_exp, dout, dqkv);
+        shape, qkv, first, out, log_sum_exp, dout, rotation, dqkv);
 }
 
 void ProfiledOps::swiglu(Tensor const& gate_up, Tensor const& out) {

@@ -1,5 +1,8 @@
 #include "base/log.h"
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <new>
 #include <string>
@@ -42,6 +45,13 @@ void warning_line(std::string_view text) {
 }
 void error(std::exception const& error) {
   write_line(fmt::format("{}: error: {}\n", prefix(), error.what()));
+}
+
+void urgent_line(std::string_view line) noexcept {
+  pollfd ready{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+  constexpr int patience_ms = 1000;
+  if (::poll(&ready, 1, patience_ms) != 1) return;
+  [[maybe_unused]] auto const written = ::write(STDERR_FILENO, line.data(), line.size());
 }
 
 ExitCode exit_code(std::exception const& error) noexcept {

@@ -25,6 +25,9 @@ template <class... Args> void warning(fmt::format_string<Args...> text, Args&&..
 }
 /// Prints an error with this rank's number (when there are several).
 void error(std::exception const& error);
+/// Writes a whole line (with its end) past stdio, whose lock a hanging thread may hold, and gives up after a second
+/// where nobody reads. May be called in a signal handler.
+void urgent_line(std::string_view line) noexcept;
 
 /// The exit code an exception leads to.
 ExitCode exit_code(std::exception const& error) noexcept;

@@ -2,7 +2,6 @@
 
 namespace jreg::model {
 
-using backend::Direction;
 using backend::Tensor;
 
 namespace {
@@ -13,7 +12,7 @@ void attend(BlockContext const& context, BlockParameters const& p, Tensor const&
   backend::AttentionShape const shape = context.dims.attention(batch.sequences);
   context.ops.linear(normed, context.store.weights(p.query, p.value + 1), b.qkv);
   between();
-  context.ops.rope(shape, b.qkv, batch.first, context.cosine, context.sine, Direction::forward);
+  context.ops.rope(shape, b.qkv, batch.first, context.rotation);
   context.ops.attention(shape, b.qkv, batch.first, b.attended, b.log_sum_exp);
   between();
 }
@@ -78,9 +77,8 @@ Tensor attention_backward(BlockContext const& context, BlockParameters const& p,
   context.ops.linear_weight_gradient(gradient, b.attended, store.gradient(p.output));
   between();
   context.ops.attention_backward(shape, b.qkv, batch.first, b.attended, b.log_sum_exp, a.attended_gradient,
-                                 a.qkv_gradient);
+                                 context.rotation, a.qkv_gradient);
   between();
-  context.ops.rope(shape, a.qkv_gradient, batch.first, context.cosine, context.sine, Direction::backward);
   context.ops.linear_weight_gradient(a.qkv_gradient, normed, store.gradients(p.query, p.value + 1));
   between();
   context.ops.linear_input_gradient(a.qkv_gradient, store.weights(p.query, p.value + 1), a.partial, false);

@@ -14,8 +14,7 @@ struct BlockContext {
   TokenExchange const& exchange;
   Dimensions const& dims;
   params::Store const& store;
-  backend::Tensor cosine;  // (sequence, head_size / 2) f32
-  backend::Tensor sine;    // (sequence, head_size / 2) f32
+  backend::Rotation rotation;
 };
 
 /// Called between the larger operations of a pass, so that transfers under way move on.

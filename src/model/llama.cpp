@@ -41,16 +41,17 @@ Llama::Llama(config::ModelConfig const& config, LlamaParameters index, LlamaOpti
              [&](backend::Placer& placer) {
                whole_ = Activations::place(placer, dims_, store.dtype(), options.largest_micro_batch,
                                            options.with_backward, options.recompute);
-               cosine_ = placer.tensor(DType::f32, dims_.sequence, dims_.head_size / 2);
-               sine_ = placer.tensor(DType::f32, dims_.sequence, dims_.head_size / 2);
+               rotation_.cosine = placer.tensor(DType::f32, dims_.sequence, dims_.head_size / 2);
+               rotation_.sine = placer.tensor(DType::f32, dims_.sequence, dims_.head_size / 2);
              },
              "activations"},
       now_{whole_},
-      context_{backend.ops(), exchange_, dims_, store_, cosine_, sine_},
+      context_{backend.ops(), exchange_, dims_, store_, rotation_},
       head_{context_, mesh_, index_.head} {
   RopeTable const table = rope_table(config, dims_.sequence);
-  backend_.copy_from_host(cosine_.data, table.cosine.data(), static_cast<std::size_t>(cosine_.bytes()));
-  backend_.copy_from_host(sine_.data, table.sine.data(), static_cast<std::size_t>(sine_.bytes()));
+  backend_.copy_from_host(rotation_.cosine.data, table.cosine.data(),
+                          static_cast<std::size_t>(rotation_.cosine.bytes()));
+  backend_.copy_from_host(rotation_.sine.data, table.sine.data(), static_cast<std::size_t>(rotation_.sine.bytes()));
 }
 
 Tensor const& Llama::state(std::size_t layer) const {

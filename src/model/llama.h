@@ -108,9 +108,8 @@ private:
   Dimensions dims_;
   TokenExchange exchange_;
   Activations whole_;  // for the largest micro-batch
-  backend::Tensor cosine_;
-  backend::Tensor sine_;
-  backend::Arena arena_;             // places the three above, so it is made after them
+  backend::Rotation rotation_;
+  backend::Arena arena_;             // places the two above, so it is made after them
   Activations now_;                  // for the current micro-batch
   std::vector<TokenRange> counted_;  // of it
   WeightHooks weight_hooks_;

@@ -7,18 +7,23 @@
 #include <mutex>
 
 #include "base/exit_code.h"
+#include "base/log.h"
 
 namespace jreg::train {
 namespace {
 
-// A handler may touch nothing but this.
+// A handler may touch nothing but these.
 volatile std::sig_atomic_t received = 0;
-bool ignored = false;  // from ignore_more() on
+volatile std::sig_atomic_t warned = 0;  // by SIGUSR1
+bool ignored = false;                   // from ignore_more() on
 
-void on_signal(int) {
+void on_signal(int number) {
+  if (number == SIGUSR1 && warned != 0) return;  // Slurm sends it again where it has not heard that it came
+  if (number == SIGUSR1) warned = 1;
   received = received + 1;
-  // No checkpoint was made for this end: not ExitCode::signalled.
-  if (received >= 3) _exit(static_cast<int>(ExitCode::retry));
+  if (received < 3) return;
+  log::urgent_line("jreg: error: a third signal: this rank ends at once, and makes no checkpoint\n");
+  _exit(static_cast<int>(ExitCode::retry));  // not ExitCode::signalled, which promises a checkpoint
 }
 
 constexpr std::array signals{SIGUSR1, SIGTERM, SIGINT};
@@ -43,6 +48,7 @@ void take_signals(std::stop_token const& stop) {
 
 SignalWatch::SignalWatch() {
   received = 0;
+  warned = 0;
   ignored = false;
   set_handler(on_signal);
   taker_ = std::jthread{take_signals};  // before the signals are blocked here, so that they are not there

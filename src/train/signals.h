@@ -8,9 +8,9 @@
 namespace jreg::train {
 
 /// Catches SIGUSR1, SIGTERM and SIGINT for as long as it lives: the first two of them ask for a checkpoint and an end,
-/// a third ends the process at once with exit code 75. At most one may exist, made before any other thread: its own
-/// thread takes the signals, and all threads that begin later leave them to it. oneDNN's products keep values where a
-/// handler on their thread's stack overwrites them.
+/// a third ends the process at once with exit code 75. SIGUSR1 counts once: Slurm may send it again. At most one may
+/// exist, made before any other thread: its own thread takes the signals, and all threads that begin later leave them
+/// to it. oneDNN's products keep values where a handler on their thread's stack overwrites them.
 class SignalWatch {
 public:
   SignalWatch();

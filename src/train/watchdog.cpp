@@ -1,7 +1,6 @@
 #include "train/watchdog.h"
 
 #include <fmt/format.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 
 #include "base/exit_code.h"
 #include "base/host.h"
+#include "base/log.h"
 #include "base/quiet_thread.h"
 #include "train/machine.h"
 
@@ -21,14 +21,6 @@ namespace jreg::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-/// Writes to standard error past stdio, whose lock the hanging thread may hold, and gives up where nobody reads.
-void print(std::string const& line) noexcept {
-  pollfd ready{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
-  constexpr int patience_ms = 1000;
-  if (::poll(&ready, 1, patience_ms) != 1) return;
-  [[maybe_unused]] auto const written = ::write(STDERR_FILENO, line.data(), line.size());
-}
 
 }  // namespace
 
@@ -128,12 +120,12 @@ void Watchdog::watch(std::stop_token const& stop) {
     silent += std::min(std::chrono::duration<double>(now - before), 2 * tick).count();
     before = now;
     if (std::uint64_t const marks = marks_.load(std::memory_order_acquire); marks != seen) {
-      if (told) print(fmt::format("jreg[{}]: warning: rank {} goes on after all\n", rank_, rank_));
+      if (told) log::urgent_line(fmt::format("jreg[{}]: warning: rank {} goes on after all\n", rank_, rank_));
       seen = marks;
       silent = 0;
       told = false;
     } else if (!told && silent > limit(phase_.load(), deadline_)) {
-      print(line(silent));
+      log::urgent_line(line(silent));
       told = true;
       told_at = silent;
     } else if (told && silent > told_at + grace(deadline_)) {

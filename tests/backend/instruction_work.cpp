@@ -105,10 +105,11 @@ void count_norms(Ops& ops, Tensors const& t, DType dtype) {
 }
 
 void count_layers(Ops& ops, Tensors const& t, DType dtype) {
-  counted(dtype, "rope", [&] { ops.rope(shape, t.qkv, {}, t.cosine, t.sine, Direction::forward); });
+  counted(dtype, "rope", [&] { ops.rope(shape, t.qkv, {}, {t.cosine, t.sine}); });
   counted(dtype, "attention", [&] { ops.attention(shape, t.qkv, {}, t.attended, t.log_sum_exp); });
-  counted(dtype, "attention_backward",
-          [&] { ops.attention_backward(shape, t.qkv, {}, t.attended, t.log_sum_exp, t.sums, t.qkv_gradient); });
+  counted(dtype, "attention_backward", [&] {
+    ops.attention_backward(shape, t.qkv, {}, t.attended, t.log_sum_exp, t.sums, {t.cosine, t.sine}, t.qkv_gradient);
+  });
   counted(dtype, "swiglu", [&] { ops.swiglu(t.gate_up, t.mlp); });
   counted(dtype, "swiglu_backward", [&] { ops.swiglu_backward(t.gate_up, t.mlp, t.mlp); });
   counted(dtype, "embedding_backward", [&] { ops.embedding_backward(t.ids, t.x, 0, t.table); });

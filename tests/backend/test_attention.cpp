@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "backend/angles.h"
 #include "backend/backend_test.h"
 #include "oracle/attention.h"
 
@@ -80,7 +81,7 @@ TEST_P(Attention, BackwardMatchesImaginaryStep) {
     auto const log_sum_exp = upload(forward.log_sum_exp, DType::f32);
     auto const gradient = upload(dout, 2);
     auto const dqkv = output(shape.tokens(), shape.qkv_columns(), 3);
-    ops().attention_backward(shape, in, {}, out, log_sum_exp, gradient, dqkv);
+    ops().attention_backward(shape, in, {}, out, log_sum_exp, gradient, {}, dqkv);
 
     auto const elements = oracle::some_elements(qkv, shape.sequence > 10 ? 12 : 200);
     auto const expected = oracle::imaginary_step(
@@ -94,6 +95,31 @@ TEST_P(Attention, BackwardMatchesImaginaryStep) {
   }
 }
 
+TEST_P(Attention, BackwardThroughRopeMatchesImaginaryStep) {
+  for (Heads const& heads : cases) {
+    SCOPED_TRACE(text_of(heads));
+    AttentionShape const shape = shape_of(heads);
+    Angles const angles{backend(), shape, 1};
+    Real const qkv = random("qkv", shape.tokens(), shape.qkv_columns());
+    Real const dout = random("dout", shape.tokens(), shape.query_columns());
+    Real const turned = rounded(angles.turned(heads, qkv, {}));
+    auto const forward = oracle::attention(heads, turned);
+    auto const dqkv = output(shape.tokens(), shape.qkv_columns(), 3);
+    ops().attention_backward(shape, upload(turned), {}, upload(forward.out, 1), upload(forward.log_sum_exp, DType::f32),
+                             upload(dout, 2), angles.rotation(), dqkv);
+
+    auto const elements = oracle::some_elements(qkv, shape.sequence > 10 ? 12 : 200);
+    auto const expected = oracle::imaginary_step(qkv, elements, [&](Complex const& x) {
+      return oracle::weighted_sum(oracle::attention(heads, angles.turned_near(heads, x, {}, qkv, turned)).out, dout);
+    });
+    Real const result = dqkv.values();
+    std::vector<double> found;
+    for (std::size_t const i : elements) found.push_back(result.values[i]);
+    EXPECT_LT(relative_error(found, expected), type() == DType::f32 ? 4e-6 : 1e-2);
+    EXPECT_TRUE(dqkv.guards_intact());
+  }
+}
+
 TEST_P(Attention, TwiceGivesTheSameBits) {
   AttentionShape const shape = shape_of({2, 130, 4, 2, 16});
   auto const qkv = upload(random("qkv", shape.tokens(), shape.qkv_columns()));
@@ -103,13 +129,13 @@ TEST_P(Attention, TwiceGivesTheSameBits) {
   auto const dqkv = output(shape.tokens(), shape.qkv_columns());
   auto const call = [&] {
     ops().attention(shape, qkv, {}, out, log_sum_exp);
-    ops().attention_backward(shape, qkv, {}, out, log_sum_exp, dout, dqkv);
+    ops().attention_backward(shape, qkv, {}, out, log_sum_exp, dout, {}, dqkv);
   };
   EXPECT_TRUE(same_bits_twice(call, out));
   EXPECT_TRUE(same_bits_twice(call, dqkv));
 }
 
-TEST_P(Attention, RopeMatchesOracleAndBackwardTurnsBack) {
+TEST_P(Attention, RopeMatchesOracle) {
   std::vector<Heads> all{std::begin(cases), std::end(cases)};
   all.push_back({.batch = 2, .sequence = 37, .heads = 3, .kv_heads = 1, .head_size = 64});  // whole packs
   for (Heads const& heads : all) {
@@ -117,18 +143,10 @@ TEST_P(Attention, RopeMatchesOracleAndBackwardTurnsBack) {
     std::int64_t const gap = heads.head_size == 64 ? 8 : 3;
     AttentionShape const shape = shape_of(heads);
     Real const qkv = random("qkv", shape.tokens(), shape.qkv_columns());
-    Real const angle = oracle::random_matrix("angle", shape.sequence, shape.head_size / 2, 3);
-    Real cosine = angle;
-    Real sine = angle;
-    for (double& value : cosine.values) value = std::cos(value);
-    for (double& value : sine.values) value = std::sin(value);
+    Angles const angles{backend(), shape};
     auto const inout = upload(qkv, gap);
-    auto const c = upload(cosine, DType::f32);
-    auto const s = upload(sine, DType::f32);
-    ops().rope(shape, inout, {}, c, s, Direction::forward);
-    EXPECT_LT(relative_error(inout.values(), oracle::rope(heads, qkv, {}, cosine, sine)), tolerance());
-    ops().rope(shape, inout, {}, c, s, Direction::backward);
-    EXPECT_LT(relative_error(inout.values(), qkv), tolerance());
+    ops().rope(shape, inout, {}, angles.rotation());
+    EXPECT_LT(relative_error(inout.values(), angles.turned(heads, qkv, {})), tolerance());
     EXPECT_TRUE(inout.guards_intact());
   }
 }

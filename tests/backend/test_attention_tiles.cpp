@@ -2,6 +2,7 @@
 // queries and keys with a rest, grouped heads, documents with edges inside of, at and next to tiles.
 #include <cmath>
 
+#include "backend/angles.h"
 #include "backend/backend_test.h"
 #include "oracle/attention.h"
 
@@ -86,7 +87,8 @@ protected:
     Real dqkv;
   };
   /// Forward and backward.
-  Passed pass(Heads const& heads, Real const& qkv, First const& first, Real const& dout) {
+  Passed pass(Heads const& heads, Real const& qkv, First const& first, Real const& dout,
+              Rotation const& rotation = {}) {
     AttentionShape const shape = shape_of(heads);
     auto const in = upload(qkv, gap);
     GuardedTensor const begins = upload_tokens(first.empty() ? First(1) : first);
@@ -95,7 +97,7 @@ protected:
     auto const log_sum_exp = output(DType::f32, shape.batch * shape.heads, shape.sequence);
     auto const dqkv = output(shape.tokens(), shape.qkv_columns(), gap);
     ops().attention(shape, in, mask, out, log_sum_exp);
-    ops().attention_backward(shape, in, mask, out, log_sum_exp, upload(dout, gap), dqkv);
+    ops().attention_backward(shape, in, mask, out, log_sum_exp, upload(dout, gap), rotation, dqkv);
     EXPECT_TRUE(out.guards_intact() && log_sum_exp.guards_intact() && dqkv.guards_intact());
     return {out.values(), log_sum_exp.values(), dqkv.values()};
   }
@@ -122,8 +124,10 @@ TEST_P(AttentionTiles, ForwardAndBackwardMatchOracle) {
     Real const qkv = random("qkv", shape.tokens(), shape.qkv_columns());
     Real const dout = random("dout", shape.tokens(), shape.query_columns());
     auto const forward = oracle::attention(c.heads, qkv, first);
-    Real const expected = oracle::attention_backward(c.heads, qkv, first, forward, dout);
-    Passed const found = pass(c.heads, qkv, first, dout);
+    Angles const angles{backend(), shape};
+    Real const expected =
+        angles.turned_back(c.heads, oracle::attention_backward(c.heads, qkv, first, forward, dout), first);
+    Passed const found = pass(c.heads, qkv, first, dout, angles.rotation());
     EXPECT_LT(relative_error(found.out, forward.out), tolerance());
     EXPECT_LT(largest_error(found.out, forward.out, shape.head_size), head_tolerance());
     EXPECT_LT(relative_error(found.log_sum_exp, forward.log_sum_exp), 2e-6);
@@ -139,6 +143,23 @@ TEST_P(AttentionTiles, ForwardAndBackwardMatchOracle) {
         EXPECT_LT(largest_error(part, exact, shape.head_size), head_tolerance()) << begin;
       }
       begin = end;
+    }
+  }
+}
+
+TEST_P(AttentionTiles, AnglesAreTurnedBackWhereverTheyLie) {
+  for (Case const& c : {Case{{2, 140, 2, 1, 64}, {70}}, Case{{1, 140, 2, 1, 128}, {}}}) {
+    SCOPED_TRACE(text_of(c));
+    AttentionShape const shape = shape_of(c.heads);
+    First const first = first_of_documents(c);
+    Real const qkv = random("qkv", shape.tokens(), shape.qkv_columns());
+    Real const dout = random("dout", shape.tokens(), shape.query_columns());
+    Real const before = pass(c.heads, qkv, first, dout).dqkv;
+    for (std::int64_t const angle_gap : {0, 2, 1}) {  // in rows at multiples of 16, 8 and 4 bytes
+      SCOPED_TRACE(angle_gap);
+      Angles const angles{backend(), shape, angle_gap};
+      Real const found = pass(c.heads, qkv, first, dout, angles.rotation()).dqkv;
+      EXPECT_LT(relative_error(found, angles.turned_back(c.heads, before, first)), tolerance());
     }
   }
 }

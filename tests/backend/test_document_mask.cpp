@@ -1,6 +1,7 @@
 // Attention and RoPE where a sequence holds several documents.
 #include <cmath>
 
+#include "backend/angles.h"
 #include "backend/backend_test.h"
 #include "oracle/attention.h"
 
@@ -82,20 +83,23 @@ TEST_P(DocumentMask, ForwardMatchesOracle) {
   }
 }
 
-TEST_P(DocumentMask, BackwardMatchesImaginaryStep) {
+TEST_P(DocumentMask, BackwardThroughRopeMatchesImaginaryStep) {
   for (Case const& c : cases) {
     SCOPED_TRACE(fmt::format("sequence {} heads {}", c.heads.sequence, c.heads.heads));
     AttentionShape const shape = shape_of(c.heads);
     First const first = first_of_documents(c.heads, c.begins);
+    Angles const angles{backend(), shape};
     Real const qkv = random("qkv", shape.tokens(), shape.qkv_columns());
     Real const dout = random("dout", shape.tokens(), shape.query_columns());
-    auto const forward = oracle::attention(c.heads, qkv, first);
+    Real const turned = rounded(angles.turned(c.heads, qkv, first));
+    auto const forward = oracle::attention(c.heads, turned, first);
     auto const dqkv = output(shape.tokens(), shape.qkv_columns(), 3);
-    ops().attention_backward(shape, upload(qkv), upload_tokens(first), upload(forward.out, 1),
-                             upload(forward.log_sum_exp, DType::f32), upload(dout, 2), dqkv);
+    ops().attention_backward(shape, upload(turned), upload_tokens(first), upload(forward.out, 1),
+                             upload(forward.log_sum_exp, DType::f32), upload(dout, 2), angles.rotation(), dqkv);
     auto const elements = oracle::some_elements(qkv, shape.sequence > 10 ? 12 : 200);
     auto const expected = oracle::imaginary_step(qkv, elements, [&](Complex const& x) {
-      return oracle::weighted_sum(oracle::attention(c.heads, x, first).out, dout);
+      return oracle::weighted_sum(
+          oracle::attention(c.heads, angles.turned_near(c.heads, x, first, qkv, turned), first).out, dout);
     });
     Real const result = dqkv.values();
     std::vector<double> found;
@@ -112,18 +116,10 @@ TEST_P(DocumentMask, RopeStartsAgainWithEachDocument) {
     AttentionShape const shape = shape_of(c.heads);
     First const first = first_of_documents(c.heads, c.begins);
     Real const qkv = random("qkv", shape.tokens(), shape.qkv_columns());
-    Real cosine = oracle::random_matrix("angle", shape.sequence, shape.head_size / 2, 3);
-    Real sine = cosine;
-    for (double& value : cosine.values) value = std::cos(value);
-    for (double& value : sine.values) value = std::sin(value);
+    Angles const angles{backend(), shape};
     auto const inout = upload(qkv, 3);
-    auto const begins = upload_tokens(first);
-    auto const cosines = upload(cosine, DType::f32);
-    auto const sines = upload(sine, DType::f32);
-    ops().rope(shape, inout, begins, cosines, sines, Direction::forward);
-    EXPECT_LT(relative_error(inout.values(), oracle::rope(c.heads, qkv, first, cosine, sine)), tolerance());
-    ops().rope(shape, inout, begins, cosines, sines, Direction::backward);
-    EXPECT_LT(relative_error(inout.values(), qkv), tolerance());
+    ops().rope(shape, inout, upload_tokens(first), angles.rotation());
+    EXPECT_LT(relative_error(inout.values(), angles.turned(c.heads, qkv, first)), tolerance());
     EXPECT_TRUE(inout.guards_intact());
   }
 }
@@ -146,7 +142,7 @@ protected:
     auto const log_sum_exp = output(DType::f32, shape.batch * shape.heads, shape.sequence);
     auto const dqkv = output(shape.tokens(), shape.qkv_columns());
     ops().attention(shape, in, mask, out, log_sum_exp);
-    ops().attention_backward(shape, in, mask, out, log_sum_exp, upload(dout), dqkv);
+    ops().attention_backward(shape, in, mask, out, log_sum_exp, upload(dout), {}, dqkv);
     return {out.values(), log_sum_exp.values(), dqkv.values()};
   }
 };

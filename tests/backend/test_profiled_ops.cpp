@@ -70,7 +70,7 @@ TEST_P(ProfiledOpsTest, AttentionCountsTheCausalHalf) {
 
   GuardedTensor const dout = upload(random("dout", 10, 24));
   GuardedTensor const dqkv = output(10, 48);
-  profiled_ops().attention_backward(shape, qkv, {}, timed, log_sum_exp, dout, dqkv);
+  profiled_ops().attention_backward(shape, qkv, {}, timed, log_sum_exp, dout, {}, dqkv);
   OperationTotal const backward = only();
   EXPECT_EQ(backward.flop, 2 * 5 * 8 * pairs * 6);  // scores again, and the gradients of q, k, v and the mixture
   EXPECT_EQ(backward.bytes, (480 + 240 + 240 + 480) * size() + 40 * 4);

@@ -7,6 +7,7 @@ import contextlib
 import os
 import pathlib
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -53,17 +54,28 @@ class Job:
     def text(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
+    def story(self):
+        """How it went, for a failed test: its log without the progress of training, and what Slurm says of it, of
+        nodes and of itself besides."""
+        told = [line for line in self.text().splitlines() if not line.startswith(("step=", "jreg: ok: "))]
+        numbers = {self.number, self.fields()["JobId"]}
+        about = re.compile("|".join([*(rf"JobId={number}\b" for number in numbers),
+                                     "not responding", "DOWN", "error:", "[Pp]ing"]))
+        with open(self.cluster.folder / "slurmctld.log", encoding="utf-8") as log:
+            slurm = [line.rstrip() for line in log if about.search(line)]
+        return "\n".join(["", *told, "slurmctld:", *slurm[-60:]])
+
     def wait(self, condition, what, seconds=120):
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
-                raise AssertionError(f"job {self.number}, {self.state()}: waited in vain for {what}:\n{self.text()}")
+                raise AssertionError(f"job {self.number}, {self.state()}: waited in vain for {what}:{self.story()}")
             time.sleep(0.1)
 
     def wait_for_text(self, text, seconds=120):
         self.wait(lambda: text in self.text() or self.state() in ENDED, text, seconds)
         if text not in self.text():
-            raise AssertionError(f"job {self.number} ended without {text}:\n{self.text()}")
+            raise AssertionError(f"job {self.number} ended without {text}:{self.story()}")
 
     def wait_for_end(self, seconds=240):
         """(state, exit code of the script, number of restarts)"""

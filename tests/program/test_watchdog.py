@@ -219,6 +219,15 @@ class Signals(support.ProgramTest):
         for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):  # equal ones that wait together count once
             run.signal(1, number)
         self.assertEqual(run.finish(20), RETRY)
+        self.assertIn("error: a third signal: this rank ends at once, and makes no checkpoint", run.text())
+
+    def test_sigusr1_is_a_request_however_often_it_comes(self):
+        run = Launched(self, "run")
+        run.wait_for_text("step=5 ")
+        for _ in range(20):
+            run.signal(1, signal.SIGUSR1)
+            time.sleep(0.001)
+        self.assert_left_at(run)
 
     def test_a_signal_before_the_first_update_leaves_a_checkpoint_of_step_0(self):
         write_long_validation(self.data)

@@ -19,8 +19,9 @@ struct AttentionArgs {
   Tensor first;
   Tensor out;
   Tensor log_sum_exp;
-  Tensor dout;  // backward only
-  Tensor dqkv;  // backward only
+  Tensor dout;        // backward only
+  Rotation rotation;  // backward only
+  Tensor dqkv;        // backward only
 };
 
 /// Tokens whose gradients of a norm's gain are summed together before the sums are added in order: a constant, so
@@ -39,9 +40,8 @@ struct KernelTable {
   void (*norm_again)(Tensor const& hidden, Tensor const& gain, Tensor const& rstd, Tensor const& normed, Range tokens);
   /// gain_partial (H) += this range's part of the gain's gradient.
   void (*norm_backward)(NormBackward const& args, float* gain_partial, Range tokens);
-  /// sign: 1 forward, -1 backward.
-  void (*rope)(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine,
-               Tensor const& sine, float sign, Range tokens);
+  void (*rope)(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Rotation const& rotation,
+               Range tokens);
   void (*swiglu)(Tensor const& gate_up, Tensor const& out, Range tokens);
   void (*swiglu_backward)(Tensor const& gate_up, Tensor const& dout, Tensor const& out, Range tokens);
 

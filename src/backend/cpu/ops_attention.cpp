@@ -26,19 +26,17 @@ float* CpuOps::thread_scratch(std::int64_t floats, std::int64_t& stride) {
   return static_cast<float*>(scratch_.reserve(threads * static_cast<std::size_t>(stride) * sizeof(float)));
 }
 
-void CpuOps::rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine,
-                  Tensor const& sine, Direction direction) {
-  check_rope(shape, qkv, first, cosine, sine);
+void CpuOps::rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Rotation const& rotation) {
+  check_rope(shape, qkv, first, rotation);
   check_first(shape, first);
-  float const sign = direction == Direction::forward ? 1.0F : -1.0F;
-  parallel_ranges(qkv.rows, 16, [&](Range range) { kernels_.rope(shape, qkv, first, cosine, sine, sign, range); });
+  parallel_ranges(qkv.rows, 16, [&](Range range) { kernels_.rope(shape, qkv, first, rotation, range); });
 }
 
 void CpuOps::attention(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
                        Tensor const& log_sum_exp) {
   check_attention(shape, qkv, first, out, log_sum_exp);
   check_first(shape, first);
-  AttentionArgs const args{shape, qkv, first, out, log_sum_exp, {}, {}};
+  AttentionArgs const args{shape, qkv, first, out, log_sum_exp, {}, {}, {}};
   std::int64_t stride = 0;
   float* const scratch = thread_scratch(kernels_.attention_scratch(shape), stride);
   std::int64_t const chunks = (shape.sequence + attention_chunk - 1) / attention_chunk;
@@ -48,10 +46,11 @@ void CpuOps::attention(AttentionShape const& shape, Tensor const& qkv, Tensor co
 }
 
 void CpuOps::attention_backward(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
-                                Tensor const& log_sum_exp, Tensor const& dout, Tensor const& dqkv) {
-  check_attention_backward(shape, qkv, first, out, log_sum_exp, dout, dqkv);
+                                Tensor const& log_sum_exp, Tensor const& dout, Rotation const& rotation,
+                                Tensor const& dqkv) {
+  check_attention_backward(shape, qkv, first, out, log_sum_exp, dout, rotation, dqkv);
   check_first(shape, first);
-  AttentionArgs const args{shape, qkv, first, out, log_sum_exp, dout, dqkv};
+  AttentionArgs const args{shape, qkv, first, out, log_sum_exp, dout, rotation, dqkv};
   std::int64_t stride = 0;
   float* const scratch = thread_scratch(kernels_.attention_backward_scratch(shape), stride);
   parallel_units(shape.batch * shape.kv_heads, [&](std::int64_t unit, std::int64_t thread) {

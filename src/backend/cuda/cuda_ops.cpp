@@ -53,10 +53,9 @@ void CudaOps::norm_backward(NormBackward const& args) {
   cuda::norm_backward(context_, args);
 }
 
-void CudaOps::rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine,
-                   Tensor const& sine, Direction direction) {
-  check_rope(shape, qkv, first, cosine, sine);
-  cuda::rope(context_, shape, qkv, first, cosine, sine, direction);
+void CudaOps::rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Rotation const& rotation) {
+  check_rope(shape, qkv, first, rotation);
+  cuda::rope(context_, shape, qkv, first, rotation, Turn::forward);
 }
 
 void CudaOps::attention(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
@@ -66,9 +65,10 @@ void CudaOps::attention(AttentionShape const& shape, Tensor const& qkv, Tensor c
 }
 
 void CudaOps::attention_backward(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
-                                 Tensor const& log_sum_exp, Tensor const& dout, Tensor const& dqkv) {
-  check_attention_backward(shape, qkv, first, out, log_sum_exp, dout, dqkv);
-  cuda::attention_backward(context_, shape, qkv, first, out, log_sum_exp, dout, dqkv);
+                                 Tensor const& log_sum_exp, Tensor const& dout, Rotation const& rotation,
+                                 Tensor const& dqkv) {
+  check_attention_backward(shape, qkv, first, out, log_sum_exp, dout, rotation, dqkv);
+  cuda::attention_backward(context_, shape, qkv, first, out, log_sum_exp, dout, rotation, dqkv);
 }
 
 void CudaOps::swiglu(Tensor const& gate_up, Tensor const& out) {

@@ -75,10 +75,9 @@ void RehearsalOps::norm_backward(NormBackward const& args) {
        angular.next, angular.next_norm, angular.next_displacement});
 }
 
-void RehearsalOps::rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine,
-                        Tensor const& sine, Direction /*direction*/) {
+void RehearsalOps::rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Rotation const& rotation) {
   Tensor const rotated = qkv.column_range(0, (shape.heads + shape.kv_heads) * shape.head_size);
-  add(Work::rope, qkv.dtype, 0, {rotated, rotated, first, cosine, sine});
+  add(Work::rope, qkv.dtype, 0, {rotated, rotated, first, rotation.cosine, rotation.sine});
 }
 
 void RehearsalOps::attention(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
@@ -88,9 +87,10 @@ void RehearsalOps::attention(AttentionShape const& shape, Tensor const& qkv, Ten
 
 void RehearsalOps::attention_backward(AttentionShape const& shape, Tensor const& qkv, Tensor const& first,
                                       Tensor const& out, Tensor const& log_sum_exp, Tensor const& dout,
-                                      Tensor const& dqkv) {
+                                      Rotation const& rotation, Tensor const& dqkv) {
   // Five products where the forward pass has two: the scores again, and gradients of v, probabilities, q and k.
-  add(Work::attention_backward, qkv.dtype, 2.5 * causal_flop(shape), {qkv, first, out, log_sum_exp, dout, dqkv});
+  add(Work::attention_backward, qkv.dtype, 2.5 * causal_flop(shape),
+      {qkv, first, out, log_sum_exp, dout, rotation.cosine, rotation.sine, dqkv});
 }
 
 void RehearsalOps::swiglu(Tensor const& gate_up, Tensor const& out) {

@@ -19,12 +19,12 @@ public:
   void residual_norm(ResidualNorm const& args) override;
   void norm_again(Tensor const& hidden, Tensor const& gain, Tensor const& rstd, Tensor const& normed) override;
   void norm_backward(NormBackward const& args) override;
-  void rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine,
-            Tensor const& sine, Direction direction) override;
+  void rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Rotation const& rotation) override;
   void attention(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
                  Tensor const& log_sum_exp) override;
   void attention_backward(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& out,
-                          Tensor const& log_sum_exp, Tensor const& dout, Tensor const& dqkv) override;
+                          Tensor const& log_sum_exp, Tensor const& dout, Rotation const& rotation,
+                          Tensor const& dqkv) override;
   void swiglu(Tensor const& gate_up, Tensor const& out) override;
   void swiglu_backward(Tensor const& gate_up, Tensor const& dout, Tensor const& out) override;
   void logits_max(Tensor const& logits, std::int64_t first, std::int64_t vocab, Tensor const& maximum) override;

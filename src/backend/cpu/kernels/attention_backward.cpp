@@ -139,6 +139,39 @@ void differentiate_rows(Tiles const& tiles, FirstKeys const& first, Queries cons
   }
 }
 
+template <class T>
+void unpack(Block from, float factor, T* to, std::int64_t stride, std::int64_t rows, std::int64_t columns) {
+  for (std::int64_t i = 0; i < rows; ++i) {
+    float const* const source = from.data + i * from.stride;
+    T* const target = to + i * stride;
+#pragma omp simd
+    for (std::int64_t j = 0; j < columns; ++j) store(target, j, factor * source[j]);
+  }
+}
+
+/// Gradients of heads that were turned, turned back: the rows are those of the sequence's tokens from `token` on.
+template <class T>
+void unpack_turned(AttentionArgs const& args, FirstKeys const& first, std::int64_t token, Block from, float factor,
+                   T* to, std::int64_t rows) {
+  if (!args.rotation) return unpack(from, factor, to, args.dqkv.stride, rows, args.shape.head_size);
+  std::int64_t const half = args.shape.head_size / 2;
+  for (std::int64_t i = 0; i < rows; ++i) {
+    std::int64_t const position = token + i - first.at(token + i);
+    float const* const cosine = row_of<float const>(args.rotation.cosine, position);
+    float const* const sine = row_of<float const>(args.rotation.sine, position);
+    float const* const low = from.data + i * from.stride;
+    float const* const high = low + half;
+    T* const target = to + i * args.dqkv.stride;
+#pragma omp simd
+    for (std::int64_t j = 0; j < half; ++j) {
+      float const a = factor * low[j];
+      float const b = factor * high[j];
+      store(target, j, a * cosine[j] + b * sine[j]);
+      store(target + half, j, b * cosine[j] - a * sine[j]);
+    }
+  }
+}
+
 /// One block of queries against all its keys: dkeys, dvalues += ..., and its dqueries.
 template <class T, bool pairs>
 void backward_block(AttentionArgs const& args, Tiles const& tiles, FirstKeys const& first, Queries const& at,
@@ -165,22 +198,7 @@ void backward_block(AttentionArgs const& args, Tiles const& tiles, FirstKeys con
     differentiate_rows<pairs>(tiles, first, at, {key, key + keys}, scale, log_sum_exp, means, key != first_block, size);
     add_to_keys<pairs>(tiles, key, keys, at, padded(size));
   }
-  for (std::int64_t i = 0; i < at.rows; ++i) {
-    T* const target = row_of<T>(args.dqkv, token + i) + at.head * size;
-    float const* const source = tiles.dqueries.data + i * tiles.dqueries.stride;
-#pragma omp simd
-    for (std::int64_t j = 0; j < size; ++j) store(target, j, scale * source[j]);
-  }
-}
-
-template <class T>
-void unpack(Block from, float factor, T* to, std::int64_t stride, std::int64_t rows, std::int64_t columns) {
-  for (std::int64_t i = 0; i < rows; ++i) {
-    float const* const source = from.data + i * from.stride;
-    T* const target = to + i * stride;
-#pragma omp simd
-    for (std::int64_t j = 0; j < columns; ++j) store(target, j, factor * source[j]);
-  }
+  unpack_turned(args, first, at.begin, tiles.dqueries, scale, row_of<T>(args.dqkv, token) + at.head * size, at.rows);
 }
 
 template <class T, bool pairs>
@@ -210,8 +228,8 @@ void attention_backward_unit(AttentionArgs const& args, std::int64_t unit, float
     }
   }
   T* const out_row = row_of<T>(args.dqkv, first_token);
-  unpack(tiles.dkeys, 1.0F / __builtin_sqrtf(static_cast<float>(size)), out_row + key_column, args.dqkv.stride,
-         shape.sequence, size);
+  unpack_turned(args, first, 0, tiles.dkeys, 1.0F / __builtin_sqrtf(static_cast<float>(size)), out_row + key_column,
+                shape.sequence);
   unpack(tiles.dvalues, 1.0F, out_row + value_column, args.dqkv.stride, shape.sequence, size);
 }
 

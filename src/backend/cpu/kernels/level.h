@@ -14,8 +14,7 @@ namespace jreg::backend::cpu::JREG_KERNEL_LEVEL {
 void residual_norm(ResidualNorm const& args, Range tokens);
 void norm_again(Tensor const& hidden, Tensor const& gain, Tensor const& rstd, Tensor const& normed, Range tokens);
 void norm_backward(NormBackward const& args, float* gain_partial, Range tokens);
-void rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine, Tensor const& sine,
-          float sign, Range tokens);
+void rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Rotation const& rotation, Range tokens);
 void swiglu(Tensor const& gate_up, Tensor const& out, Range tokens);
 void swiglu_backward(Tensor const& gate_up, Tensor const& dout, Tensor const& out, Range tokens);
 void logits_max(Tensor const& logits, std::int64_t columns, Tensor const& maximum, Range tokens);

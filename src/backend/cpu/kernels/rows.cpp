@@ -5,16 +5,16 @@ namespace jreg::backend::cpu::JREG_KERNEL_LEVEL {
 namespace {
 
 template <class T>
-void rope_rows(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine,
-               Tensor const& sine, float sign, Range tokens) {
+void rope_rows(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Rotation const& rotation,
+               Range tokens) {
   std::int64_t const half = shape.head_size / 2;
   std::int64_t const heads = shape.heads + shape.kv_heads;
   auto const* const begins = static_cast<std::int32_t const*>(first.data);  // of the documents; null: 0
   for (std::int64_t t = tokens.begin; t < tokens.end; ++t) {
     std::int64_t const begin = begins == nullptr ? 0 : begins[t];
     std::int64_t const position = t % shape.sequence - begin;
-    float const* const c = row_of<float const>(cosine, position);
-    float const* const s = row_of<float const>(sine, position);
+    float const* const c = row_of<float const>(rotation.cosine, position);
+    float const* const s = row_of<float const>(rotation.sine, position);
     T* const row = row_of<T>(qkv, t);
     for (std::int64_t head = 0; head < heads; ++head) {
       T* const low = row + head * shape.head_size;
@@ -23,9 +23,8 @@ void rope_rows(AttentionShape const& shape, Tensor const& qkv, Tensor const& fir
       for (std::int64_t i = 0; i < half; ++i) {
         float const a = load(low, i);
         float const b = load(high, i);
-        float const turn = sign * s[i];
-        store(low, i, a * c[i] - b * turn);
-        store(high, i, b * c[i] + a * turn);
+        store(low, i, a * c[i] - b * s[i]);
+        store(high, i, b * c[i] + a * s[i]);
       }
     }
   }
@@ -97,12 +96,11 @@ void embedding_backward_columns(Tensor const& tokens, Tensor const& dout, std::i
 
 }  // namespace
 
-void rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Tensor const& cosine, Tensor const& sine,
-          float sign, Range tokens) {
+void rope(AttentionShape const& shape, Tensor const& qkv, Tensor const& first, Rotation const& rotation, Range tokens) {
   if (qkv.dtype == DType::f32) {
-    rope_rows<float>(shape, qkv, first, cosine, sine, sign, tokens);
+    rope_rows<float>(shape, qkv, first, rotation, tokens);
   } else {
-    rope_rows<bfloat16>(shape, qkv, first, cosine, sine, sign, tokens);
+    rope_rows<bfloat16>(shape, qkv, first, rotation, tokens);
   }
 }
 

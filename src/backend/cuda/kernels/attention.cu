@@ -5,6 +5,7 @@
 
 #include "backend/cuda/kernels/attention_arguments.h"
 #include "backend/cuda/kernels/element.cuh"
+#include "backend/cuda/kernels/rope.h"
 #include "backend/cuda/launch.h"
 
 namespace jreg::backend::cuda {
@@ -69,6 +70,18 @@ AttentionArguments<T> backward_arguments(Context const& context, AttentionShape 
   return args;
 }
 
+/// Whether the tensor cores' kernels can read the angles: two at a time.
+bool allows_angles(Rotation const& rotation) {
+  return rotation && allows_width(rotation.cosine, 2) && allows_width(rotation.sine, 2);
+}
+
+void add_angles(BrainArguments& args, Rotation const& rotation) {
+  args.cosine = rotation.cosine.as<float>();
+  args.cosine_stride = rotation.cosine.stride;
+  args.sine = rotation.sine.as<float>();
+  args.sine_stride = rotation.sine.stride;
+}
+
 }  // namespace
 
 TileOrder tile_order(std::int64_t heads, std::int64_t tiles, std::int64_t group, std::int64_t bytes_of_head) {
@@ -93,19 +106,23 @@ void attention(Context const& context, AttentionShape const& shape, Tensor const
 }
 
 void attention_backward(Context const& context, AttentionShape const& shape, Tensor const& qkv, Tensor const& first,
-                        Tensor const& out, Tensor const& log_sum_exp, Tensor const& dout, Tensor const& dqkv) {
+                        Tensor const& out, Tensor const& log_sum_exp, Tensor const& dout, Rotation const& rotation,
+                        Tensor const& dqkv) {
   check_extents(shape);
   if (shape.tokens() == 0 || shape.heads == 0) return;
+  // Blocks have 99 KB of shared memory at most on GPUs of compute capability 8.6 and 8.9.
+  bool const tensor_cores = fits_tensor_cores(shape, {qkv, out, dout, dqkv}) &&
+                            attention_tensor_backward_shared(shape.head_size) <= context.shared_per_block;
+  bool const turns_back = tensor_cores && allows_angles(rotation);
   if (qkv.dtype == DType::bf16) {
-    auto const args = backward_arguments<Bf16>(context, shape, qkv, first, out, log_sum_exp, dout, dqkv);
-    // Blocks have 99 KB of shared memory at most on GPUs of compute capability 8.6 and 8.9.
-    bool const tensor_cores = fits_tensor_cores(shape, {qkv, out, dout, dqkv}) &&
-                              attention_tensor_backward_shared(shape.head_size) <= context.shared_per_block;
+    auto args = backward_arguments<Bf16>(context, shape, qkv, first, out, log_sum_exp, dout, dqkv);
+    if (turns_back) add_angles(args, rotation);
     tensor_cores ? attention_tensor_backward(context, shape, args) : attention_plain_backward(context, shape, args);
   } else {
     auto const args = backward_arguments<float>(context, shape, qkv, first, out, log_sum_exp, dout, dqkv);
     attention_plain_backward(context, shape, args);
   }
+  if (rotation && !turns_back) rope(context, shape, dqkv, first, rotation, Turn::back);
 }
 
 }  // namespace jreg::backend::cuda

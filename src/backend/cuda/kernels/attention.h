@@ -9,6 +9,7 @@ namespace jreg::backend::cuda {
 void attention(Context const& context, AttentionShape const& shape, Tensor const& qkv, Tensor const& first,
                Tensor const& out, Tensor const& log_sum_exp);
 void attention_backward(Context const& context, AttentionShape const& shape, Tensor const& qkv, Tensor const& first,
-                        Tensor const& out, Tensor const& log_sum_exp, Tensor const& dout, Tensor const& dqkv);
+                        Tensor const& out, Tensor const& log_sum_exp, Tensor const& dout, Rotation const& rotation,
+                        Tensor const& dqkv);
 
 }  // namespace jreg::backend::cuda

@@ -32,6 +32,10 @@ template <class T> struct AttentionArguments {
   std::int64_t dout_stride = 0;
   T* dqkv = nullptr;
   std::int64_t dqkv_stride = 0;
+  float const* cosine = nullptr;  // of Rotation; null: gradients are written as they are
+  std::int64_t cosine_stride = 0;
+  float const* sine = nullptr;
+  std::int64_t sine_stride = 0;
   QueryNumber* numbers = nullptr;  // (batch * heads, sequence), contiguous
   int sequence = 0;
   int heads = 0;
@@ -72,7 +76,8 @@ struct TileOrder {
 /// `bytes_of_head`: what blocks of one head read again and again. Sections hold whole groups of `group` heads.
 TileOrder tile_order(std::int64_t heads, std::int64_t tiles, std::int64_t group, std::int64_t bytes_of_head);
 
-// bf16 with heads of 64 or 128 on tensor cores; addresses and strides of rows are multiples of 16 bytes.
+// bf16 with heads of 64 or 128 on tensor cores; addresses and strides of rows are multiples of 16 bytes, those of
+// cosine and sine of 8. The backward pass turns gradients back where it is given angles.
 using BrainArguments = AttentionArguments<__nv_bfloat16>;
 void attention_tensor_forward(Context const& context, AttentionShape const& shape, BrainArguments const& args);
 void attention_tensor_backward(Context const& context, AttentionShape const& shape, BrainArguments const& args);
@@ -82,7 +87,7 @@ std::size_t attention_tensor_backward_shared(std::int64_t head_size);
 void attention_query_gradient(Context const& context, AttentionShape const& shape, BrainArguments const& args);
 void attention_key_gradient(Context const& context, AttentionShape const& shape, BrainArguments const& args);
 
-// Any even head size, no alignment but the elements'.
+// Any even head size, no alignment but the elements'. Turns nothing.
 template <class T>
 void attention_plain_forward(Context const& context, AttentionShape const& shape, AttentionArguments<T> const& args);
 template <class T>

@@ -2,6 +2,7 @@
 
 #include "backend/cuda/kernels/attention_numbers.cuh"
 #include "backend/cuda/kernels/attention_tile.cuh"
+#include "backend/cuda/kernels/attention_turn.cuh"
 #include "backend/cuda/launch.h"
 
 namespace jreg::backend::cuda {
@@ -207,7 +208,8 @@ __device__ inline void add_tile(typename KeyTiles<size>::Sums& key_sums, typenam
 
 /// dv_k = sum_t w_tk dout_t and dk_k = scale sum_t w_tk (dout_t . v_k - delta_t) q_t with
 /// w_tk = exp(scale q_t . k_k - log_sum_exp_t), for 128 keys of one key/value head over the tiles of queries of all
-/// heads of its group, one after another: nothing is shared between blocks, so no sum depends on their order.
+/// heads of its group, one after another; dk turned back by RoPE's angle. Nothing is shared between blocks, so no sum
+/// depends on their order.
 /// A warp holds scores with keys as rows, which are the left factors of both sums without a way through shared memory.
 /// Scores, gradients and sums stay in registers: 254 a thread with heads of 64 (2 blocks of 4 warps an SM), 238 with
 /// 128 (one block of 8). Shared memory: keys, values, two stages of 64 queries, their dout and numbers: 74.1 KiB with
@@ -246,11 +248,14 @@ __global__ void __launch_bounds__(KeyTiles<size>::threads, KeyTiles<size>::block
   }
 
   int const key = block.begin + warp * Tiles::rows;
+  int const valid = args.sequence - key;
+  turn_back(
+      args, key_sums, [&](int row) { return key + row - (block.first == nullptr ? 0 : block.first[key + row]); }, valid,
+      lane);
   float factor[Tiles::m_tiles][2];
 #pragma unroll
   for (auto& halves : factor) halves[0] = halves[1] = args.scale;
   Bf16* const rows = args.dqkv + (block.token + key) * args.dqkv_stride;
-  int const valid = args.sequence - key;
   store_rows<size>(key_sums, factor, own_keys, rows + args.key_column(block.kv_head), args.dqkv_stride, valid, lane);
 #pragma unroll
   for (auto& halves : factor) halves[0] = halves[1] = 1;

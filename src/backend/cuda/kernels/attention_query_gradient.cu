@@ -1,4 +1,5 @@
 #include "backend/cuda/kernels/attention_queries.cuh"
+#include "backend/cuda/kernels/attention_turn.cuh"
 
 namespace jreg::backend::cuda {
 
@@ -48,7 +49,8 @@ __device__ inline void differentiate(float (&weights)[m_tiles][n_tiles][4],
 }
 
 /// dq_t = scale sum_k w_tk (dout_t . v_k - delta_t) k_k with w_tk = exp(scale q_t . k_k - log_sum_exp_t), for 128
-/// queries of one head over tiles of keys; nothing is shared between blocks, so no sum depends on their order.
+/// queries of one head over tiles of keys, turned back by RoPE's angle; nothing is shared between blocks, so no sum
+/// depends on their order.
 /// 4 warps of 32 queries; scores, gradients and sums stay in registers: 194 a thread with heads of 64, 251 with 128 (2
 /// blocks an SM). Shared memory: queries, dout, two stages of keys and values: 74.1 KiB with heads of 64, 104.1 KiB
 /// with 128 (one block on an A100). Floor: 6 head_size flops for each pair of query and key that is seen, at the rate
@@ -96,6 +98,8 @@ __global__ void __launch_bounds__(QueryTiles<size>::threads, 2)
     }
   }
 
+  turn_back(
+      args, sums, [&](int row) { return query + row - lowest_of(row); }, args.sequence - query, lane);
   float factor[Tiles::m_tiles][2];
 #pragma unroll
   for (auto& halves : factor) halves[0] = halves[1] = args.scale;

@@ -73,36 +73,35 @@ template <class T, int width> void launch_rope(Context const& context, RopeArgum
 }
 
 template <class T>
-void choose_rope(Context const& context, RopeArguments const& args, Tensor const& qkv, Tensor const& cosine,
-                 Tensor const& sine) {
+void choose_rope(Context const& context, RopeArguments const& args, Tensor const& qkv, Rotation const& rotation) {
   constexpr int width = full_width<T>;
   constexpr int angles = full_width<float>;
-  bool const wide =
-      args.half % width == 0 && allows_width(qkv, width) && allows_width(cosine, angles) && allows_width(sine, angles);
+  bool const wide = args.half % width == 0 && allows_width(qkv, width) && allows_width(rotation.cosine, angles) &&
+                    allows_width(rotation.sine, angles);
   wide ? launch_rope<T, width>(context, args) : launch_rope<T, 1>(context, args);
 }
 
 }  // namespace
 
 void rope(Context const& context, AttentionShape const& shape, Tensor const& qkv, Tensor const& first,
-          Tensor const& cosine, Tensor const& sine, Direction direction) {
+          Rotation const& rotation, Turn turn) {
   constexpr std::int64_t largest = std::int64_t{1} << 30U;
   expect(shape.qkv_columns() < largest, "a token has less than 2^30 columns");
   expect(shape.tokens() < largest, "rope takes less than 2^30 tokens at a time");
   RopeArguments const args{qkv.data,
                            qkv.stride,
                            first ? first.as<std::int32_t>() : nullptr,
-                           cosine.as<float>(),
-                           cosine.stride,
-                           sine.as<float>(),
-                           sine.stride,
-                           direction == Direction::forward ? 1.0F : -1.0F,
+                           rotation.cosine.as<float>(),
+                           rotation.cosine.stride,
+                           rotation.sine.as<float>(),
+                           rotation.sine.stride,
+                           turn == Turn::forward ? 1.0F : -1.0F,
                            shape.tokens(),
                            static_cast<int>(shape.sequence),
                            static_cast<int>(shape.heads + shape.kv_heads),
                            static_cast<int>(shape.head_size / 2)};
-  qkv.dtype == DType::f32 ? choose_rope<float>(context, args, qkv, cosine, sine)
-                          : choose_rope<Bf16>(context, args, qkv, cosine, sine);
+  qkv.dtype == DType::f32 ? choose_rope<float>(context, args, qkv, rotation)
+                          : choose_rope<Bf16>(context, args, qkv, rotation);
 }
 
 }  // namespace jreg::backend::cuda

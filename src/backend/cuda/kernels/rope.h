@@ -5,8 +5,10 @@
 
 namespace jreg::backend::cuda {
 
-// As in Ops.
+enum class Turn { forward, back };
+
+// As in Ops, and back again.
 void rope(Context const& context, AttentionShape const& shape, Tensor const& qkv, Tensor const& first,
-          Tensor const& cosine, Tensor const& sine, Direction direction);
+          Rotation const& rotation, Turn turn);
 
 }  // namespace jreg::backend::cuda
