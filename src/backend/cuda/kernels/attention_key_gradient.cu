@@ -211,7 +211,7 @@ __device__ inline void add_tile(typename KeyTiles<size>::Sums& key_sums, typenam
 /// heads of its group, one after another; dk turned back by RoPE's angle. Nothing is shared between blocks, so no sum
 /// depends on their order.
 /// A warp holds scores with keys as rows, which are the left factors of both sums without a way through shared memory.
-/// Scores, gradients and sums stay in registers: 254 a thread with heads of 64 (2 blocks of 4 warps an SM), 238 with
+/// Scores, gradients and sums stay in registers: 254 a thread with heads of 64 (2 blocks of 4 warps an SM), 236 with
 /// 128 (one block of 8). Shared memory: keys, values, two stages of 64 queries, their dout and numbers: 74.1 KiB with
 /// heads of 64, 138.1 KiB with 128; the next tile travels while one is worked on. Floor: 8 head_size flops for each
 /// pair of query and key that is seen, at the rate of mma.sync; with heads of 128 shared memory feeds about 0.6 of

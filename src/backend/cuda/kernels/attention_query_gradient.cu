@@ -51,7 +51,7 @@ __device__ inline void differentiate(float (&weights)[m_tiles][n_tiles][4],
 /// dq_t = scale sum_k w_tk (dout_t . v_k - delta_t) k_k with w_tk = exp(scale q_t . k_k - log_sum_exp_t), for 128
 /// queries of one head over tiles of keys, turned back by RoPE's angle; nothing is shared between blocks, so no sum
 /// depends on their order.
-/// 4 warps of 32 queries; scores, gradients and sums stay in registers: 194 a thread with heads of 64, 251 with 128 (2
+/// 4 warps of 32 queries; scores, gradients and sums stay in registers: 192 a thread with heads of 64, 249 with 128 (2
 /// blocks an SM). Shared memory: queries, dout, two stages of keys and values: 74.1 KiB with heads of 64, 104.1 KiB
 /// with 128 (one block on an A100). Floor: 6 head_size flops for each pair of query and key that is seen, at the rate
 /// of mma.sync.
