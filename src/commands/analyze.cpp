@@ -67,6 +67,7 @@ struct Subject {
   std::unique_ptr<data::TokenStream> stream;
   std::optional<data::Windows> windows;
   std::int64_t sequences = 0;
+  std::int64_t longest = 0;  // tokens in a sequence that the model was made for
 
   config::Config const& config() const { return request.shared.config; }
 };
@@ -90,7 +91,8 @@ std::unique_ptr<data::TokenStream> open_stream(AnalyzeRequest& request) {
 /// All models of a group are looked at as the config of the last tells.
 Subject open_subject(ModelGroup const& group, std::int64_t ranks, std::vector<std::string> const& arguments) {
   store::ModelFiles const files = store::open_model(group.folders.back());
-  Subject subject{.request = request_for<AnalyzeRequest>(files, ranks, arguments)};
+  Subject subject{.request = request_for<AnalyzeRequest>(files, ranks, arguments),
+                  .longest = files.config.train.sequence_length};
   config::Config& config = subject.request.shared.config;
   subject.stream = open_stream(subject.request);
   subject.windows = windows_of(*subject.stream, config.train.sequence_length, 0);
@@ -171,6 +173,7 @@ ExitCode run(mpi::Communicator const& world, std::vector<ModelGroup> const& foun
   for (ModelGroup const& group : groups) {
     std::optional<Subject> subject;
     store::agree(world, [&] { subject.emplace(open_subject(group, world.size(), arguments)); });
+    warn_of_length(subject->config().train.sequence_length, subject->longest);
     data.insert(subject->stream->name());
     if (!backend) backend = train::start_backend(subject->config().run, world);
     models.push_back(look_at(group, *subject, world, *backend));

@@ -194,6 +194,7 @@ ExitCode run(mpi::Communicator const& world, std::string folder, std::vector<std
   std::optional<Subject> opened;
   store::agree(world, [&] { opened.emplace(open_subject(folder, world.size(), arguments)); });
   Subject& subject = *opened;
+  warn_of_length(subject.config().train.sequence_length, subject.files.config.train.sequence_length);
   auto const backend = train::start_backend(subject.config().run, world);
   train::Inspection inspection{subject.config(), world, *backend, *subject.stream, *subject.windows};
   log::info("{}: {} parameters, {}, {}, {} sequences at a time; memory of this rank's tensors: {:.1f} MB", folder,

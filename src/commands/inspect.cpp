@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "config/sources.h"
 #include "config/validate.h"
 #include "train/model_session.h"
@@ -37,6 +38,12 @@ void complete(config::Config& config, store::ModelFiles const& files, std::int64
   config.train.micro_batch = std::clamp<std::int64_t>(asked, 1, share);
   config.train.global_batch = config.train.micro_batch * data_ranks;
   config::validate(config, ranks);
+}
+
+void warn_of_length(std::int64_t length, std::int64_t longest) {
+  if (log::rank() != 0 || length <= longest) return;
+  log::warning("--sequence-length {}: the model was made for {} tokens at most; the numbers tell how it goes on beyond",
+               length, longest);
 }
 
 std::string probe_data(config::Config const& config) {

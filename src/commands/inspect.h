@@ -68,6 +68,10 @@ config::Config config_of_files(store::ModelFiles const& files, std::int64_t rank
 /// Throws UserError.
 void complete(config::Config& config, store::ModelFiles const& files, std::int64_t ranks, std::int64_t sequences);
 
+/// A line, on the first rank, where sequences of `length` tokens are longer than the `longest` that the model was made
+/// for: train.sequence_length of its run, or max_position_embeddings of a Hugging Face folder.
+void warn_of_length(std::int64_t length, std::int64_t longest);
+
 /// The tokens that a run's probes look at: data.validation or data.train; empty where it does not tell.
 std::string probe_data(config::Config const& config);
 

@@ -106,6 +106,12 @@ class Evaluation(support.ProgramTest):
         self.assertRegex(lines[1], r"^loss=[0-9.]+ perplexity=[0-9.]+$")
         self.assertEqual([line.split()[0] for line in lines[2:]], ["layer", "0", "1", "2", "3"])
 
+    def test_sequences_longer_than_the_model_s_are_told_of(self):
+        run = self.train("run", train__steps=1)
+        for ranks, length, lines in ((None, looking.LENGTH, 0), (2, looking.LENGTH + 1, 1)):
+            result = self.jreg("eval", "--checkpoint", run, "--sequences", 2, "--sequence-length", length, ranks=ranks)
+            self.assertEqual(result.stderr.count(f"warning: --sequence-length {length}: "), lines, result.stderr)
+
     def test_what_cannot_be_is_refused_in_one_line(self):
         run = self.train("run", train__steps=1)
 
