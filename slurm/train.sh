@@ -138,7 +138,7 @@ choose_launcher() {
 newest_checkpoint() { cat "${run}/checkpoints/latest" 2> /dev/null || true; }
 
 child='' training=false warned=false
-# Ranks checkpoint on one SIGUSR1; a third signal would end them without.
+# Ranks checkpoint on SIGUSR1, however often it comes.
 # shellcheck disable=SC2317  # traps call it
 warn_ranks() {
   [[ ${warned} == false ]] || return 0
