@@ -12,7 +12,8 @@
 #                      or a rank was asked to end (85)
 #   --retry-delay S    seconds before the first of them, doubled each time up to 300 (default 10)
 #
-# SIGTERM, SIGINT, SIGHUP or SIGUSR1 to this script ends the run with a checkpoint and exit code 85, a third one at once.
+# SIGTERM, SIGINT, SIGHUP or SIGUSR1 to this script ends the run with a checkpoint and exit code 85, a third one
+# within seconds and without.
 # Forwarded to the ranks: PATH, LD_LIBRARY_PATH, and what begins with JREG_, OMP_, CUDA_, NCCL_ or UCX_.
 #
 # With --run.backend cuda, there or in CONFIG, build/cuda-release comes before build/cpu-release; give a rank for each GPU:

@@ -2,6 +2,7 @@
 import os
 import signal
 import subprocess
+import time
 
 import support
 import test_watchdog
@@ -142,6 +143,21 @@ class Mpirun(support.ProgramTest):
                 steps = [path.name for path in run.glob("checkpoints/step_????????")]
                 self.assertEqual(len(steps), 1)
                 self.jreg("verify", run / "checkpoints" / steps[0])
+
+    def test_a_third_signal_ends_it_though_a_rank_stands_still(self):
+        process = self.start("-n", 2, "--retries", 3, self.config, "--train.steps", 1_000_000, "--eval.interval", 0,
+                             "--probe.interval", 0)
+        self.wait_for_log("step=5 ", process)
+        mpirun = next(pid for pid in test_watchdog.children(process.pid) if test_watchdog.ranks_below(pid))
+        ranks = test_watchdog.ranks_below(mpirun)
+        os.kill(ranks[1], signal.SIGSTOP)
+        for _ in range(3):
+            self.assertIsNone(process.poll())
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)  # bash counts signals that come together once
+        self.assertNotIn(process.wait(20), (0, 85), self.log.read_text())
+        test_watchdog.wait_for(lambda: not any(map(test_watchdog.is_running, ranks.values())), 20)
+        self.assertNotIn("starting again", self.log.read_text())
 
     def test_wrong_calls_are_refused_in_one_line(self):
         for words in ((), (self.config,), ("-n", 0, self.config), ("-n", 2, "nowhere.cfg"), ("-x", self.config),
