@@ -96,8 +96,8 @@ __device__ inline void finish(RunningSoftmax<size> const& softmax, BrainArgument
 
 /// Causal attention of 128 queries of one head with an online softmax (Dao, arXiv 2307.08691):
 ///   out = sum_k exp(s_k - max) v_k / sum_k exp(s_k - max),  log_sum_exp = max + log(sum_k exp(s_k - max)).
-/// 4 warps of 32 queries; scores, weights and sums stay in registers: 163 a thread with heads of 64 (3 blocks an SM, by
-/// registers; 2 on an A100, by shared memory), 241 with 128 (2 blocks). Shared memory: queries, two stages of keys and
+/// 4 warps of 32 queries; scores, weights and sums stay in registers: 162 a thread with heads of 64 (3 blocks an SM, by
+/// registers; 2 on an A100, by shared memory), 238 with 128 (2 blocks). Shared memory: queries, two stages of keys and
 /// values: 54.6 KiB with heads of 64, 68.6 KiB with 128.
 /// Floor: 4 head_size flops for each pair of query and key that is seen, at the rate of mma.sync (about 0.62 of an
 /// H100's peak); 2 (heads + 2 kv_heads) head_size bytes read and 2 heads head_size written a token, where L2 keeps
