@@ -165,9 +165,8 @@ config::Config parse_huggingface_config(std::string_view text, std::string const
   model.tie_embeddings = node.has_value("tie_word_embeddings") && node.at("tie_word_embeddings").boolean();
   if (node.has_value("initializer_range")) model.init_std = positive(node.at("initializer_range"));
   parse_rope(node, model);
-  if (node.has_value("max_position_embeddings")) {
-    config.train.sequence_length = size_at(node, "max_position_embeddings");
-  }
+  config.train.sequence_length =
+      node.has_value("max_position_embeddings") ? size_at(node, "max_position_embeddings") : 2048;  // transformers' own
   try {
     config::resolve(config);
     config::validate_model(model);

@@ -12,9 +12,9 @@
 namespace jreg::store {
 
 /// Parses a LlamaForCausalLM's config.json, of transformers 4 (rope_theta, rope_scaling) or 5 (rope_parameters). The
-/// result's `model` is resolved, its train.sequence_length is max_position_embeddings; other keys have their defaults.
-/// Throws DataError "<file>: <key> ..." for anything that is no Llama as this program computes it, for values out of
-/// range and for keys that contradict each other.
+/// result's `model` is resolved, its train.sequence_length is max_position_embeddings (2048 without, as in
+/// transformers); other keys have their defaults. Throws DataError "<file>: <key> ..." for anything that is no Llama as
+/// this program computes it, for values out of range and for keys that contradict each other.
 config::Config parse_huggingface_config(std::string_view text, std::string const& file);
 /// The same of a file, of at most 16 MiB.
 config::Config read_huggingface_config(std::filesystem::path const& file);

@@ -1,7 +1,7 @@
-#include "oracle/adamw.h"
 
 #include <cmath>
 
+#include "backend/adamw_settings.h"
 #include "backend/backend_test.h"
 
 namespace jreg::backend {
@@ -27,13 +27,7 @@ TEST_P(AdamWUpdate, ThreeUpdatesMatchOracle) {
       AdamW args{.weight = weight, .compute = {}, .gradient = gradient, .first = first, .second = second};
       // Types decide only whether the bf16 copy of the weights is written.
       if (type() == DType::bf16) args.compute = compute;
-      args.rate = static_cast<float>(settings.rate);
-      args.beta1 = static_cast<float>(settings.beta1);
-      args.beta2 = static_cast<float>(settings.beta2);
-      args.eps = static_cast<float>(settings.eps);
-      args.decay = static_cast<float>(settings.decay);
-      args.correction1 = static_cast<float>(1 - std::pow(settings.beta1, step));
-      args.correction2 = static_cast<float>(1 - std::pow(settings.beta2, step));
+      set(args, settings, step);
       args.gradient_scale = 0.5F;
       ops().adamw(args);
       for (std::size_t i = 0; i < states.size(); ++i)

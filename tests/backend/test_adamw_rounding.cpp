@@ -2,8 +2,8 @@
 #include <cmath>
 #include <limits>
 
+#include "backend/adamw_settings.h"
 #include "backend/backend_test.h"
-#include "oracle/adamw.h"
 #include "oracle/rounding.h"
 
 namespace jreg::backend {
@@ -60,12 +60,7 @@ TEST_P(AdamWRounding, GivesANeighbourOfTheOraclesWeight) {
       s.gradient.fill(gradients);
       Real const before = s.weight.values();
       AdamW args = arguments(s, static_cast<float>(settings.rate), whole(static_cast<std::uint64_t>(step), count));
-      args.beta1 = static_cast<float>(settings.beta1);
-      args.beta2 = static_cast<float>(settings.beta2);
-      args.eps = static_cast<float>(settings.eps);
-      args.decay = static_cast<float>(settings.decay);
-      args.correction1 = static_cast<float>(1 - std::pow(settings.beta1, step));
-      args.correction2 = static_cast<float>(1 - std::pow(settings.beta2, step));
+      set(args, settings, step);
       args.gradient_scale = 0.5F;
       ops().adamw(args);
       Real const after = s.weight.values();

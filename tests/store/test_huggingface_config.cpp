@@ -55,12 +55,15 @@ TEST(HuggingFaceConfig, GivesTheArchitecture) {
 }
 
 TEST(HuggingFaceConfig, TakesNullForADefault) {
-  json const nothing{{"num_key_value_heads", nullptr}, {"head_dim", nullptr},        {"rope_scaling", nullptr},
-                     {"rms_norm_eps", nullptr},        {"sliding_window", nullptr},  {"architectures", nullptr},
-                     {"attention_bias", nullptr},      {"rope_parameters", nullptr}, {"quantization_config", nullptr}};
+  json const nothing{{"num_key_value_heads", nullptr}, {"head_dim", nullptr},
+                     {"rope_scaling", nullptr},        {"rms_norm_eps", nullptr},
+                     {"sliding_window", nullptr},      {"architectures", nullptr},
+                     {"attention_bias", nullptr},      {"rope_parameters", nullptr},
+                     {"quantization_config", nullptr}, {"max_position_embeddings", nullptr}};
   config::Config const config = parse(nothing);
   EXPECT_EQ(config.model.kv_heads, 2);
-  EXPECT_EQ(config.model.norm_eps, 1e-6);  // that of transformers
+  EXPECT_EQ(config.model.norm_eps, 1e-6);  // that of transformers, and so is
+  EXPECT_EQ(config.train.sequence_length, 2048);
 }
 
 TEST(HuggingFaceConfig, TakesAHeadSizeOfItsOwn) {

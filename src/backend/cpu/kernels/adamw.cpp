@@ -1,5 +1,6 @@
 #include <bit>
 
+#include "backend/adamw_update.h"
 #include "backend/cpu/kernels/math.h"
 #include "base/philox.h"
 
@@ -7,29 +8,8 @@ namespace jreg::backend::cpu::JREG_KERNEL_LEVEL {
 
 namespace {
 
-/// What one update is made of, as far as all elements share it.
-struct Update {
-  float scale;  // of the gradient
-  float beta1;
-  float beta2;
-  float eps;
-  float kept;  // 1 - rate decay
-  float rate;  // rate / correction1
-  float root;  // 1 / sqrt(correction2)
-};
-
-inline Update update_of(AdamW const& args) {
-  return {.scale = args.gradient_scale,
-          .beta1 = args.beta1,
-          .beta2 = args.beta2,
-          .eps = args.eps,
-          .kept = 1 - args.rate * args.decay,
-          .rate = args.rate / args.correction1,
-          .root = 1 / __builtin_sqrtf(args.correction2)};
-}
-
 /// The new weight; sets the new moments.
-inline float updated(Update const& update, float weight, float gradient, float& first, float& second) {
+inline float updated(AdamWUpdate const& update, float weight, float gradient, float& first, float& second) {
   float const g = update.scale * gradient;
   float const m = update.beta1 * first + (1 - update.beta1) * g;
   float const v = update.beta2 * second + (1 - update.beta2) * g * g;
@@ -44,7 +24,7 @@ template <bool has_compute> void update_elements(AdamW const& args, Range elemen
   float* const first = values_of(args.first);
   float* const second = values_of(args.second);
   auto* const compute = static_cast<bfloat16*>(args.compute.data);
-  Update const update = update_of(args);
+  AdamWUpdate const update = update_of(args);
 #pragma omp simd
   for (std::int64_t i = elements.begin; i < elements.end; ++i) {
     float m = first[i];
@@ -96,7 +76,7 @@ void update_rounding(AdamW const& args, Range elements) {
   float const* const gradient = values_of(args.gradient);
   float* const first = values_of(args.first);
   float* const second = values_of(args.second);
-  Update const update = update_of(args);
+  AdamWUpdate const update = update_of(args);
   StochasticRounding const& rounding = args.rounding;
   std::uint16_t bits[block * most_blocks];
   std::int64_t begin = elements.begin;

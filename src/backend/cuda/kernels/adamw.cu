@@ -1,7 +1,6 @@
 #include "backend/cuda/kernels/adamw.h"
 
-#include <cmath>
-
+#include "backend/adamw_update.h"
 #include "backend/cuda/kernels/access.cuh"
 #include "backend/cuda/launch.h"
 #include "base/philox.h"
@@ -11,29 +10,8 @@ namespace {
 
 constexpr int block_threads = 256;
 
-/// What one update is made of, as far as all elements share it.
-struct Update {
-  float scale;  // of the gradient
-  float beta1;
-  float beta2;
-  float eps;
-  float kept;  // 1 - rate decay
-  float rate;  // rate / correction1
-  float root;  // 1 / sqrt(correction2)
-};
-
-Update update_of(AdamW const& args) {
-  return {.scale = args.gradient_scale,
-          .beta1 = args.beta1,
-          .beta2 = args.beta2,
-          .eps = args.eps,
-          .kept = 1 - args.rate * args.decay,
-          .rate = args.rate / args.correction1,
-          .root = 1 / std::sqrt(args.correction2)};
-}
-
 /// The new weight; sets the new moments.
-__device__ float updated(Update const& update, float weight, float gradient, float& first, float& second) {
+__device__ float updated(AdamWUpdate const& update, float weight, float gradient, float& first, float& second) {
   float const g = update.scale * gradient;
   float const m = update.beta1 * first + (1 - update.beta1) * g;
   float const v = update.beta2 * second + (1 - update.beta2) * g * g;
@@ -53,7 +31,7 @@ struct State {
 /// One pack of 4 elements per thread, four loads of 16 bytes under way. Bytes per element: 28 (weight, both moments in
 /// and out, gradient in), and 2 for `compute`: the floor. Only the bf16 weights are read again soon.
 template <int width, bool has_compute>
-__global__ void __launch_bounds__(block_threads) update_elements(State state, Update update, std::int64_t packs) {
+__global__ void __launch_bounds__(block_threads) update_elements(State state, AdamWUpdate update, std::int64_t packs) {
   std::int64_t const pack = static_cast<std::int64_t>(blockIdx.x) * block_threads + threadIdx.x;
   if (pack >= packs) return;
   std::int64_t const at = pack * width;
@@ -125,7 +103,7 @@ constexpr int random_block = 8;  // elements that share a block of Philox
 /// element: 24 (both moments and the bf16 weight in and out, gradient in), the floor.
 template <int width>
 __global__ void __launch_bounds__(block_threads)
-    update_rounding(RoundedState state, Update update, StochasticRounding rounding, std::int64_t begin,
+    update_rounding(RoundedState state, AdamWUpdate update, StochasticRounding rounding, std::int64_t begin,
                     std::int64_t packs) {
   std::int64_t const pack = static_cast<std::int64_t>(blockIdx.x) * block_threads + threadIdx.x;
   if (pack >= packs) return;
